@@ -1,0 +1,53 @@
+"""How many sequences fit in a batch, and what running out of memory looks like."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from curvewatch.survey import Survey
+from curvewatch.tokens import TokenSet
+
+# Fed tokens in a batch. On a CPU larger batches only leave the cache; an accelerator needs them to be busy.
+CPU_TOKENS = 1024
+ACCELERATOR_TOKENS = 16_384
+# Bytes for the logits of a batch and the float32 work on them.
+CPU_LOGIT_BYTES = 256 << 20
+ACCELERATOR_LOGIT_BYTES = 1 << 30
+
+
+def automatic_batch_size(tokens: TokenSet, found: Survey, device: torch.device) -> int:
+    """Sequences in a batch such that its logits stay within a fixed part of memory.
+
+    Args:
+        tokens: What is scored.
+        found: What the model's survey found.
+        device: Where the model is.
+
+    Returns:
+        At least 1.
+    """
+    fed = max(1, tokens.context - 1)
+    kept = fed if found.road == "full" else int(np.bincount(tokens.sequence_index).max())
+    token_budget, byte_budget = CPU_TOKENS, CPU_LOGIT_BYTES
+    if device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        token_budget, byte_budget = ACCELERATOR_TOKENS, min(ACCELERATOR_LOGIT_BYTES, free // 8)
+    elif device.type != "cpu":
+        token_budget, byte_budget = ACCELERATOR_TOKENS, ACCELERATOR_LOGIT_BYTES
+    # 12 bytes a logit: as the model gives it, widened, and exponentiated.
+    by_logits = byte_budget // (12 * kept * found.vocab_size)
+    return max(1, min(token_budget // fed, by_logits, tokens.n_sequences))
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether `error`, or what caused it, is a failed allocation, on an accelerator or on the CPU."""
+    while error is not None:
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            return True
+        if isinstance(error, RuntimeError) and any(
+            sign in str(error) for sign in ("out of memory", "DefaultCPUAllocator: can't allocate", "CUBLAS_STATUS_ALLOC")
+        ):
+            return True
+        error = error.__cause__
+    return False

@@ -1,0 +1,159 @@
+"""Roads from a model to the logits of the wanted positions. Every one goes through `model(...)` as a whole.
+
+Calling a backbone and its head by hand would bypass autocast, break under FSDP, and be wrong for heads that scale,
+transform or cap. Suffixes: B rows, W fed tokens, n wanted positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from curvewatch.batches import Batch
+from curvewatch.errors import ScoringError
+
+Road = Callable[[nn.Module, Batch], torch.Tensor]
+ROADS = ("logits_to_keep", "head_hook", "full")
+
+
+def plain_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Logits of every position, shape [B, W, V]: what all other roads are checked against.
+
+    Raises:
+        ScoringError: If the model returns none.
+    """
+    logits = logits_of(model(*_arguments(model, batch), **_keywords(model, batch)))
+    if logits.ndim != 3 or logits.shape[:2] != batch.input_ids.shape:
+        expected = f"[{batch.input_ids.shape[0]}, {batch.input_ids.shape[1]}, V]"
+        raise ScoringError(
+            f"model={type(model).__name__}: it returned logits of shape {list(logits.shape)}, {expected} is expected. "
+            "If it needs other arguments (nanoGPT's returns only the last position unless it is given targets), pass "
+            "forward=, for example forward=lambda model, batch: model(batch.input_ids, batch.input_ids)[0]."
+        )
+    return logits
+
+
+def full(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Full logits, of which the wanted are taken. For every model; costs memory for all positions."""
+    return plain_logits(model, batch)[batch.keep]
+
+
+def logits_to_keep(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """The argument of recent transformers models, with a mask: the head sees only the wanted positions."""
+    output = model(*_arguments(model, batch), **_keywords(model, batch), logits_to_keep=batch.keep)
+    return _flat(logits_of(output))
+
+
+def head_hook(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """A hook in front of the output embeddings, which hands on only the wanted positions."""
+
+    def select(_module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden, *rest = arguments
+        if hidden.shape[:2] != batch.keep.shape:
+            raise ScoringError(f"the head's input has shape {list(hidden.shape)}, not that of the batch")
+        return (hidden[batch.keep][None], *rest)
+
+    handle = _head(model).register_forward_pre_hook(select)
+    try:
+        return _flat(logits_of(model(*_arguments(model, batch), **_keywords(model, batch))))
+    finally:
+        handle.remove()
+
+
+def by_forward(forward: Callable[[Any, Batch], Any]) -> Road:
+    """A road over a function of the user's, which may return all positions [B, W, V] or only the wanted [n, V].
+
+    Args:
+        forward: `forward(model, batch) -> logits`; see `Batch` for what it gets.
+    """
+
+    def road(model: nn.Module, batch: Batch) -> torch.Tensor:
+        logits = logits_of(forward(model, batch))
+        if logits.ndim == 3 and logits.shape[:2] == batch.keep.shape:
+            return logits[batch.keep]
+        if logits.ndim == 2 and len(logits) == len(batch.target):
+            return logits
+        rows, width = batch.keep.shape
+        raise ScoringError(
+            f"forward: it returned logits of shape {list(logits.shape)}; [{rows}, {width}, V] (all positions) or "
+            f"[{len(batch.target)}, V] (those of batch.keep, row by row) is expected."
+        )
+
+    return road
+
+
+def candidates(model: nn.Module) -> list[tuple[str, Road]]:
+    """The roads that this model seems to offer, best first. Which one is exact is for a check to say."""
+    found: list[tuple[str, Road]] = []
+    if "logits_to_keep" in _parameters(model):
+        found.append(("logits_to_keep", logits_to_keep))
+    if _head(model, required=False) is not None:
+        found.append(("head_hook", head_hook))
+    return [*found, ("full", full)]
+
+
+def logits_of(output: Any) -> torch.Tensor:
+    """The logits in whatever a model returns: a tensor, an output with `logits`, or a tuple that begins with them.
+
+    Raises:
+        ScoringError: If there are none.
+    """
+    found = output
+    if isinstance(output, Mapping):
+        found = output.get("logits")
+    elif hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, (tuple, list)):
+        found = next((part for part in output if isinstance(part, torch.Tensor) and part.ndim >= 2), None)
+    if not isinstance(found, torch.Tensor) or not found.is_floating_point():
+        raise ScoringError(
+            f"model: it returned {type(output).__name__} without logits. Give a model with a language-modelling head, "
+            "or pass forward=, a function forward(model, batch) -> logits."
+        )
+    return found
+
+
+def head_of(model: nn.Module) -> nn.Module | None:
+    """The output embeddings of a transformers model; None for others."""
+    return _head(model, required=False)
+
+
+def _head(model: nn.Module, required: bool = True) -> Any:
+    getter = getattr(model, "get_output_embeddings", None)
+    try:
+        head = getter() if getter is not None else None
+    except (NotImplementedError, AttributeError):
+        head = None
+    if head is None and required:
+        raise ScoringError("the model names no output embeddings")
+    return head
+
+
+def _parameters(model: nn.Module) -> Mapping[str, inspect.Parameter]:
+    # Of the class: hosts patch `forward` on the instance and hide its parameters.
+    return inspect.signature(type(model).forward).parameters
+
+
+def _arguments(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, ...]:
+    return () if "input_ids" in _parameters(model) else (batch.input_ids,)
+
+
+def _keywords(model: nn.Module, batch: Batch) -> dict[str, Any]:
+    parameters = _parameters(model)
+    keywords: dict[str, Any] = {}
+    if "input_ids" in parameters:
+        keywords["input_ids"] = batch.input_ids
+    # Padding stands on the right, where a causal model can't see it; the mask is for those that count tokens.
+    if batch.attention_mask is not None and "attention_mask" in parameters:
+        keywords["attention_mask"] = batch.attention_mask
+    if "use_cache" in parameters:
+        keywords["use_cache"] = False
+    return keywords
+
+
+def _flat(logits: torch.Tensor) -> torch.Tensor:
+    return logits.reshape(-1, logits.shape[-1])

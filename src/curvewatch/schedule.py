@@ -1,0 +1,215 @@
+"""Schedule: which training steps are scored. It says WHEN.
+
+A schedule is a rule; `plan` turns it into the plan of one run, whose steps are known before the first of them and are
+kept in the run file. Every decision comes from the step number alone, so that all ranks decide alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+StepArray = NDArray[np.int64]
+# steps(limit): all scored steps from 0 to limit, ascending.
+StepRule = Callable[[int], StepArray]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which training steps are scored; `a | b` scores the steps of both.
+
+    Step 0 (before the first update) and the last step are scored whatever the rule says, unless `first=False` or
+    `last=False`.
+
+    Attributes:
+        description: The rule as a person reads it; kept in the run file.
+        first: Score step 0.
+        last: Score the last step.
+    """
+
+    description: str
+    first: bool = True
+    last: bool = True
+    _rules: tuple[StepRule, ...] = field(default=(), repr=False, compare=False)
+    _logging: bool = field(default=False, repr=False)
+
+    @classmethod
+    def logging(cls, *, first: bool = True, last: bool = True) -> Schedule:
+        """Each logging step of the host. The default."""
+        return cls("every logging step", first, last, _logging=True)
+
+    @classmethod
+    def every(cls, k: int, *, first: bool = True, last: bool = True) -> Schedule:
+        """Every `k`-th step.
+
+        Raises:
+            ValueError: If `k` is less than 1.
+        """
+        if isinstance(k, bool) or k != int(k) or k < 1:
+            raise ValueError(f"k={k!r}: a whole number of at least 1 is expected.")
+        return cls(f"every {k} steps", first, last, (lambda limit: np.arange(0, limit + 1, k, dtype=np.int64),))
+
+    @classmethod
+    def log(cls, per_decade: int = 10, *, first: bool = True, last: bool = True) -> Schedule:
+        """Steps evenly spaced on a logarithmic axis, from step 1 on: the early, fast phase is seen in detail.
+
+        Args:
+            per_decade: Scored steps for each factor of ten (fewer where they would fall on the same step).
+            first: Score step 0.
+            last: Score the last step.
+
+        Raises:
+            ValueError: If `per_decade` is not above 0.
+        """
+        if not per_decade > 0:
+            raise ValueError(f"per_decade={per_decade!r}: a number above 0 is expected.")
+
+        def steps(limit: int) -> StepArray:
+            n = np.arange(0, math.ceil(per_decade * math.log10(max(limit, 1))) + 2)
+            return np.unique(np.rint(10 ** (n / per_decade)).astype(np.int64))
+
+        return cls(f"{per_decade:g} steps per decade", first, last, (steps,))
+
+    @classmethod
+    def steps(cls, steps: Iterable[int], *, first: bool = True, last: bool = True) -> Schedule:
+        """The listed steps.
+
+        Raises:
+            ValueError: If the list is empty or holds anything but steps.
+        """
+        listed = list(steps)
+        if not listed or any(isinstance(s, bool) or s != int(s) or s < 0 for s in listed):
+            raise ValueError(f"steps={listed[:5]!r}: whole numbers of 0 or more are expected, at least one.")
+        array = np.unique(np.asarray(listed, np.int64))
+        return cls(f"{len(array)} listed steps", first, last, (lambda _limit: array,))
+
+    @classmethod
+    def paper(
+        cls, s0: float = 100, s1: float = 25_000, t1: int = 1_000_000, *, first: bool = True, last: bool = True
+    ) -> Schedule:
+        """The checkpoint steps of Chang, Tu & Bergen (2024): 222 from 0 to 981,536 in a run of a million steps.
+
+        Step n is round(s0 * t1 / (s1 - s0) * (exp(n * (s1 - s0) / t1) - 1)): `s0` steps between checkpoints at first,
+        `s1` at step `t1`, the distance growing linearly with the step.
+
+        Raises:
+            ValueError: Unless 0 < s0 < s1 and t1 > 0.
+        """
+        if not (0 < s0 < s1 and t1 > 0):
+            raise ValueError(f"s0={s0}, s1={s1}, t1={t1}: 0 < s0 < s1 and t1 > 0 are expected.")
+
+        def steps(limit: int) -> StepArray:
+            rate = (s1 - s0) / t1
+            n = np.arange(0, math.ceil(math.log1p(limit * rate / s0) / rate) + 2)
+            return np.unique(np.rint(s0 / rate * np.expm1(n * rate)).astype(np.int64))
+
+        return cls(f"paper (s0={s0:g}, s1={s1:g}, t1={t1:g})", first, last, (steps,))
+
+    @classmethod
+    def where(cls, scored: Callable[[int], bool], *, first: bool = True, last: bool = True) -> Schedule:
+        """The steps for which `scored(step)` is true. It must depend on the step alone."""
+
+        def steps(limit: int) -> StepArray:
+            return np.array([s for s in range(limit + 1) if scored(s)], np.int64)
+
+        return cls(f"steps chosen by {getattr(scored, '__name__', 'a function')}", first, last, (steps,))
+
+    @classmethod
+    def of(cls, value: object) -> Schedule:
+        """A schedule from what a caller may pass: a Schedule, None, k, a list of steps, a function.
+
+        Raises:
+            ValueError: If `value` is none of these.
+        """
+        if value is None:
+            return cls.logging()
+        if isinstance(value, Schedule):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return cls.every(value)
+        if callable(value):
+            return cls.where(value)
+        if isinstance(value, Iterable) and not isinstance(value, str):
+            return cls.steps(value)
+        raise ValueError(
+            f"schedule={value!r}: no such schedule. Use Schedule.logging(), .every(k), .log(per_decade), "
+            ".steps([...]), .paper(), a whole number, a list of steps, or a function of the step."
+        )
+
+    def __or__(self, other: object) -> Schedule:
+        other = Schedule.of(other)
+        return Schedule(
+            f"{self.description}; {other.description}",
+            self.first or other.first,
+            self.last or other.last,
+            self._rules + other._rules,
+            self._logging or other._logging,
+        )
+
+    @property
+    def follows_logging(self) -> bool:
+        """Whether the host's logging steps belong to it."""
+        return self._logging
+
+    def plan(self, max_steps: int | None, logging: StepRule | None = None) -> Plan:
+        """The plan of one run.
+
+        Args:
+            max_steps: The last step; None if the run is open-ended.
+            logging: The host's logging steps; None if it has none (then `Schedule.logging()` can't be planned).
+
+        Raises:
+            ValueError: If the schedule follows logging steps and there are none, or `max_steps` is below 1.
+        """
+        if max_steps is not None and max_steps < 1:
+            raise ValueError(f"max_steps={max_steps}: at least 1 is expected.")
+        if self._logging and logging is None:
+            raise ValueError(
+                "schedule=Schedule.logging(): this loop has no logging steps to follow. Pass another schedule, for "
+                "example Schedule.every(100) or Schedule.log(10)."
+            )
+        rules = self._rules + ((logging,) if self._logging and logging is not None else ())
+        return Plan(self, max_steps, rules)
+
+
+class Plan:
+    """The scored steps of one run.
+
+    Attributes:
+        schedule: The rule it came from.
+        max_steps: The last step of the run; None if open-ended.
+    """
+
+    def __init__(self, schedule: Schedule, max_steps: int | None, rules: tuple[StepRule, ...]) -> None:
+        self.schedule = schedule
+        self.max_steps = max_steps
+        self._rules = rules
+        self._horizon = -1
+        self._known: frozenset[int] = frozenset()
+
+    def steps(self, limit: int | None = None) -> StepArray:
+        """All planned steps up to `limit` (by default the last step), ascending; empty if open-ended and no limit."""
+        end = self.max_steps if limit is None else limit
+        if end is None:
+            return np.zeros(0, np.int64)
+        parts = [rule(end) for rule in self._rules]
+        # Step 0 belongs to the plan by `first` alone, whether or not the rule happens to fall on it.
+        parts.append(np.array([0] if self.schedule.first else [], np.int64))
+        if self.schedule.last and self.max_steps is not None:
+            parts.append(np.array([self.max_steps], np.int64))
+        steps = np.unique(np.concatenate(parts).astype(np.int64))
+        if not self.schedule.first:
+            steps = steps[steps > 0]
+        return steps[(steps >= 0) & (steps <= end)]
+
+    def due(self, step: int) -> bool:
+        """Whether `step` is to be scored."""
+        if step > self._horizon:
+            # Planned ahead in doublings, so that an open-ended run asks its rules rarely.
+            self._horizon = max(1024, 2 * step) if self.max_steps is None else max(self.max_steps, step)
+            self._known = frozenset(self.steps(self._horizon).tolist())
+        return step in self._known

@@ -1,0 +1,194 @@
+"""Scorer: model and token set in, Observation out, the same on every rank. It says HOW."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from curvewatch import ranks
+from curvewatch.batches import Batch, Batches
+from curvewatch.errors import ScoringError
+from curvewatch.memory import automatic_batch_size, is_out_of_memory
+from curvewatch.observation import Observation, score_logits
+from curvewatch.roads import Road, by_forward, full
+from curvewatch.survey import Survey, survey
+from curvewatch.tokens import TokenSet
+from curvewatch.undisturbed import Window, device_of, unwrap
+
+logger = logging.getLogger("curvewatch")
+
+# Scores wait on the device until there are this many, so that an accelerator is not stopped after each batch.
+TOKENS_ON_DEVICE = 1 << 22
+
+
+class Scorer:
+    """Scores one token set with one model, again and again.
+
+    `prepare` looks the model over once: whether set and model fit, which road to the logits is exact, how many
+    sequences fit in a batch. `score` then measures all N tokens. On several ranks the batches are shared out and the
+    scores summed, so every rank holds the whole observation, bit for bit that of a single process.
+
+    Args:
+        tokens: What to score.
+        batch_size: Sequences in a batch, or "auto". It is fixed for a whole run, since rounding depends on it; only
+            running out of memory makes it smaller.
+        forward: `forward(model, batch) -> logits` for models that can't be called as `model(input_ids)`; see `Batch`.
+
+    Raises:
+        ValueError: If `batch_size` is neither "auto" nor a whole number of at least 1.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSet,
+        *,
+        batch_size: int | str = "auto",
+        forward: Callable[[Any, Batch], Any] | None = None,
+    ) -> None:
+        whole = isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size >= 1
+        if not whole and batch_size != "auto":
+            raise ValueError(f'batch_size={batch_size!r}: "auto" or a whole number of at least 1 is expected.')
+        self.tokens = tokens
+        self.batch_size = batch_size
+        self._forward = forward
+        self._road: Road = full
+        self._window: Window | None = None
+        self._model: nn.Module | None = None
+        self.found: Survey | None = None
+
+    def prepare(self, model: nn.Module) -> Survey:
+        """Looks the model over; a collective on several ranks. Called by the first `score` if not before.
+
+        Args:
+            model: The live model, on its device.
+
+        Returns:
+            What was found: road, vocabulary, precision.
+
+        Raises:
+            ScoringError: If the model can't be scored on this set: ids beyond its vocabulary, sequences longer than
+                its context, no logits, or logits that depend on later tokens.
+        """
+        model = unwrap(model)
+        window = Window(model)
+        failure: BaseException | None = None
+        try:
+            with window.open():
+                road = by_forward(self._forward) if self._forward is not None else None
+                found, self._road = survey(model, self.tokens, road)
+        except Exception as error:
+            failure = error
+        if not ranks.all_true(failure is None):
+            raise failure or ScoringError("another rank could not score the model; its log says why.")
+        self._model, self._window, self.found = model, window, found
+        if self.batch_size == "auto":
+            size = automatic_batch_size(self.tokens, found, device_of(model))
+            self.batch_size = ranks.smallest(size)
+        return found
+
+    def score(self, model: nn.Module) -> Observation:
+        """All N tokens measured with the model as it is; a collective on several ranks.
+
+        Args:
+            model: The live model. It is left exactly as it was.
+
+        Raises:
+            ScoringError: If a forward pass fails, on all ranks alike. Running out of memory is answered with smaller
+                batches, and fails only when a single sequence does not fit.
+        """
+        model = unwrap(model)
+        if self._model is not model:
+            self.prepare(model)
+        assert self._window is not None
+        while True:
+            scores_3N = torch.zeros(3, len(self.tokens), dtype=torch.float32)
+            failure: BaseException | None = None
+            try:
+                with self._window.open():
+                    self._pass(model, scores_3N)
+            except Exception as error:
+                failure = error
+            # 1: fine, 0: out of memory, -1: failed. All ranks go the way of the worst off.
+            worst = ranks.smallest(1 if failure is None else 0 if is_out_of_memory(failure) else -1)
+            if worst == 1:
+                break
+            if worst == -1 or self.batch_size == 1:
+                # Never a bare out-of-memory RuntimeError: hosts answer those by shrinking the training batch.
+                raise ScoringError(
+                    f"scoring failed: {failure or 'on another rank; its log says why'}"
+                    + (" (a single sequence does not fit in memory: use a shorter context)" if worst == 0 else "")
+                ) from failure
+            failure = None  # lets go of the traceback, and with it of the memory that its frames hold
+            self._shrink(model)
+        total = ranks.sum_in_place(scores_3N).numpy()
+        return Observation(total[0].copy(), total[1] > 0, total[2].copy())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the scores depend on besides model and tokens, for the record."""
+        found = self.found
+        return {
+            "road": found.road if found else None,
+            "batch_size": self.batch_size,
+            "compute_dtype": found.compute_dtype if found else None,
+        }
+
+    def _pass(self, model: nn.Module, scores_3N: torch.Tensor) -> None:
+        assert isinstance(self.batch_size, int)
+        batches, device = Batches(self.tokens, self.batch_size), device_of(model)
+        waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+        n_waiting = 0
+        # Every rank does the same number of forward passes (FSDP would hang otherwise); what comes after the last
+        # batch is a repetition whose scores are dropped.
+        for turn in range(-(-len(batches) // ranks.size())):
+            index = turn * ranks.size() + ranks.rank()
+            batch = batches.build(index % len(batches), device)
+            scores_3n = score_logits(self._road(model, batch), batch.target)
+            if index < len(batches):
+                waiting.append((batch.token_index, scores_3n))
+                n_waiting += len(batch.token_index)
+            if n_waiting >= TOKENS_ON_DEVICE:
+                _collect(waiting, scores_3N)
+                n_waiting = 0
+        _collect(waiting, scores_3N)
+
+    def _shrink(self, model: nn.Module) -> None:
+        assert isinstance(self.batch_size, int)
+        self.batch_size = max(1, self.batch_size // 2)
+        logger.warning("out of memory while scoring; going on with batches of %d sequences", self.batch_size)
+        if device_of(model).type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _collect(waiting: list[tuple[torch.Tensor, torch.Tensor]], scores_3N: torch.Tensor) -> None:
+    if waiting:
+        index = torch.cat([part for part, _ in waiting])
+        scores_3N[:, index] = torch.cat([scores for _, scores in waiting], dim=1).cpu()
+        waiting.clear()
+
+
+def plain_reference(model: nn.Module, tokens: TokenSet) -> np.ndarray:
+    """Surprisal in float64 from full logits, one sequence at a time: slow, plain, and what tests compare with.
+
+    Args:
+        model: In evaluation mode, or without dropout.
+        tokens: What to score.
+
+    Returns:
+        Bits, float64, shape [N].
+    """
+    from curvewatch.roads import plain_logits
+
+    device, batches = device_of(model), Batches(tokens, 1)
+    surprisal_N = np.empty(len(tokens))
+    with torch.no_grad():
+        for index in range(len(batches)):
+            batch = batches.build(index, device)
+            log_p = torch.log_softmax(plain_logits(model, batch)[batch.keep].double(), dim=-1)
+            surprisal_N[batch.token_index] = -log_p.gather(1, batch.target[:, None])[:, 0].cpu() / np.log(2)
+    return surprisal_N

@@ -1,0 +1,190 @@
+"""Survey: before anything is trusted, a model is looked over on a small batch of the real tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from curvewatch.batches import Batch, Batches
+from curvewatch.errors import ScoringError
+from curvewatch.roads import Road, candidates, full, head_of, plain_logits
+from curvewatch.tokens import TokenSet
+from curvewatch.undisturbed import device_of
+
+logger = logging.getLogger("curvewatch")
+
+# The survey's batch: enough to show a wrong road, small enough for the longest contexts and largest vocabularies.
+SURVEY_SEQUENCES = 4
+SURVEY_TOKENS = 512
+# Largest difference between two roads, relative to the spread of the logits. A wrong position or a missing step of the
+# head is off by the spread itself; in low precision another matrix shape rounds differently.
+ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3}
+LOW_PRECISION_ROUNDING = 0.05
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found out about a model.
+
+    Attributes:
+        road: Name of the road to the logits that was found exact, or "forward" for the user's own.
+        vocab_size: Number of the model's outputs.
+        compute_dtype: Precision in which the head computes ("float32", "bfloat16", ...).
+    """
+
+    road: str
+    vocab_size: int
+    compute_dtype: str
+
+
+def survey(model: nn.Module, tokens: TokenSet, forward: Road | None = None) -> tuple[Survey, Road]:
+    """Checks that model and token set fit, and finds the best road that gives exactly the plain road's logits.
+
+    Call it with the model in evaluation mode and without gradients.
+
+    Args:
+        model: Unwrapped.
+        tokens: What will be scored.
+        forward: The user's own road, taken as it is but for its shape.
+
+    Raises:
+        ScoringError: See `Scorer.prepare`.
+    """
+    _check_vocabulary(model, tokens)
+    _check_context(model, tokens)
+    batches = Batches(tokens, 1)
+    rows = batches.rows[:SURVEY_SEQUENCES]
+    batch = batches.of_rows(rows, device_of(model), width=SURVEY_TOKENS)
+    if not batch.keep.any():
+        # All scored positions lie beyond the survey's width: any position serves to compare roads.
+        batch = _with_keep(batch, torch.ones_like(batch.keep))
+    if forward is not None:
+        logits = forward(model, batch)
+        found = Survey("forward", _checked_outputs(logits.shape[-1], tokens), _name(logits.dtype))
+        return found, forward
+    (plain, dtype) = _head_dtype(model, lambda: plain_logits(model, batch))
+    outputs = _checked_outputs(plain.shape[-1], tokens)
+    tolerance = ROUNDING.get(dtype, LOW_PRECISION_ROUNDING)
+    _check_causal(model, batch, plain, tolerance)
+    wanted = plain[batch.keep]
+    for name, road in candidates(model):
+        if name == "full" or _agrees(model, road, name, batch, wanted, tolerance):
+            return Survey(name, outputs, _name(dtype)), road
+    return Survey("full", outputs, _name(dtype)), full
+
+
+def _agrees(model: nn.Module, road: Road, name: str, batch: Batch, wanted: torch.Tensor, tolerance: float) -> bool:
+    try:
+        logits = road(model, batch)
+    except Exception as error:
+        # Older hosts know other forms of the argument, some heads take other shapes: then it is not our road.
+        logger.debug("road %s is closed for %s: %s", name, type(model).__name__, error)
+        return False
+    if logits.shape != wanted.shape:
+        logger.debug("road %s gives %s logits, %s are wanted", name, list(logits.shape), list(wanted.shape))
+        return False
+    if _difference(logits, wanted) > tolerance:
+        logger.warning("road %s differs from the plain one for %s and is not taken", name, type(model).__name__)
+        return False
+    return True
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Largest difference, relative to the spread of `b`; places where both are not finite (masked ids) agree."""
+    a, b = a.float(), b.float()
+    same = (a == b) | (torch.isnan(a) & torch.isnan(b))
+    if bool(same.all()):
+        return 0.0
+    off = torch.where(same, torch.zeros_like(a), (a - b).abs())
+    finite = b[torch.isfinite(b)]
+    spread = float(finite.std()) if finite.numel() > 1 else 0.0
+    largest = float(off.max())
+    return largest / max(spread, 1e-6) if np.isfinite(largest) else np.inf
+
+
+def _check_vocabulary(model: nn.Module, tokens: TokenSet) -> None:
+    getter = getattr(model, "get_input_embeddings", None)
+    try:
+        embeddings = getter() if getter is not None else None
+    except (NotImplementedError, AttributeError):
+        embeddings = None
+    known = getattr(embeddings, "num_embeddings", None)
+    if known is not None and int(tokens.ids.max()) >= known:
+        raise ScoringError(
+            f"tokens: id {int(tokens.ids.max())} lies beyond the model's {known:,} embeddings. Build the token set with "
+            "the tokenizer that the model is trained with."
+        )
+
+
+def _checked_outputs(outputs: int, tokens: TokenSet) -> int:
+    if int(tokens.target.max()) >= outputs:
+        raise ScoringError(
+            f"tokens: target id {int(tokens.target.max())} lies beyond the model's {outputs:,} outputs. Build the token "
+            "set with the tokenizer that the model is trained with."
+        )
+    return outputs
+
+
+def _check_context(model: nn.Module, tokens: TokenSet) -> None:
+    config = getattr(model, "config", None)
+    for name in ("max_position_embeddings", "n_positions", "block_size", "max_seq_len"):
+        limit = getattr(config, name, None)
+        if isinstance(limit, int) and 0 < limit < tokens.context - 1:
+            # Also where positions are relative: longer sequences make some models rescale their positions for good.
+            raise ScoringError(
+                f"tokens: the longest sequence feeds {tokens.context - 1:,} tokens, the model's {name} is {limit:,}. "
+                f"Build the token set with context={limit:,} or less."
+            )
+
+
+def _check_causal(model: nn.Module, batch: Batch, plain: torch.Tensor, tolerance: float) -> None:
+    width = batch.input_ids.shape[1]
+    if width < 2:
+        return
+    half = width // 2
+    changed = batch.input_ids.clone()
+    # Another id that certainly exists: the row's own tokens, turned round.
+    changed[:, half:] = changed[:, half:].flip(1)
+    changed[:, -1] = (changed[:, -1] + 1) % (int(batch.input_ids.max()) + 1)
+    again = plain_logits(model, _with_input(batch, changed))
+    if _difference(again[:, :half], plain[:, :half]) > tolerance:
+        raise ScoringError(
+            f"model={type(model).__name__}: its logits depend on later tokens, so they are no predictions of the next "
+            "one. Give a causal language model, or pass forward= if it needs another call to be causal."
+        )
+
+
+def _head_dtype(model: nn.Module, call: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, torch.dtype]:
+    """The logits of `call`, and the precision in which the head made them (hosts widen what comes out later)."""
+    head, seen = head_of(model), []
+    if head is None:
+        logits = call()
+        return logits, logits.dtype
+
+    def note(_module: nn.Module, _arguments: Any, output: Any) -> None:
+        seen.append(output.dtype if isinstance(output, torch.Tensor) else None)
+
+    handle = head.register_forward_hook(note)
+    try:
+        logits = call()
+    finally:
+        handle.remove()
+    return logits, (seen[0] if seen and seen[0] is not None else logits.dtype)
+
+
+def _with_input(batch: Batch, input_ids: torch.Tensor) -> Batch:
+    return Batch(input_ids, batch.attention_mask, batch.keep, batch.target, batch.token_index)
+
+
+def _with_keep(batch: Batch, keep: torch.Tensor) -> Batch:
+    return Batch(batch.input_ids, batch.attention_mask, keep, batch.target, batch.token_index)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
