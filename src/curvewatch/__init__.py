@@ -1,1 +1,60 @@
-"""curvewatch: watch every token of a fixed evaluation set being learned and forgotten during pretraining."""
+"""curvewatch: watch every token of a fixed evaluation set being learned and forgotten during pretraining.
+
+Importing it loads no framework: PyTorch comes in when a model is scored, h5py when a file is opened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from curvewatch.errors import CurvewatchError as CurvewatchError
+    from curvewatch.errors import FileBusyError as FileBusyError
+    from curvewatch.errors import ForeignFileError as ForeignFileError
+    from curvewatch.errors import RunFileError as RunFileError
+    from curvewatch.errors import ScoringError as ScoringError
+    from curvewatch.errors import TokenSetMismatchError as TokenSetMismatchError
+    from curvewatch.observation import Observation as Observation
+    from curvewatch.run import Run as Run
+    from curvewatch.run import open_run as open_run
+    from curvewatch.runfile import RunFile as RunFile
+    from curvewatch.schedule import Schedule as Schedule
+    from curvewatch.scoring import Scorer as Scorer
+    from curvewatch.tokens import TokenSet as TokenSet
+    from curvewatch.watch import Watch as Watch
+
+# Where each public name lives; loaded when first asked for.
+_ROOMS = {
+    "CurvewatchError": "errors",
+    "FileBusyError": "errors",
+    "ForeignFileError": "errors",
+    "Observation": "observation",
+    "Run": "run",
+    "RunFile": "runfile",
+    "RunFileError": "errors",
+    "Schedule": "schedule",
+    "Scorer": "scoring",
+    "ScoringError": "errors",
+    "TokenSet": "tokens",
+    "TokenSetMismatchError": "errors",
+    "Watch": "watch",
+    "open_run": "run",
+}
+
+__all__ = [*sorted(_ROOMS), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("curvewatch")
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'curvewatch' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"curvewatch.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

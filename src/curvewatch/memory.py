@@ -15,6 +15,9 @@ ACCELERATOR_TOKENS = 16_384
 CPU_LOGIT_BYTES = 256 << 20
 ACCELERATOR_LOGIT_BYTES = 1 << 30
 
+# How allocators that have no exception of their own say it.
+SIGNS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 def automatic_batch_size(tokens: TokenSet, found: Survey, device: torch.device) -> int:
     """Sequences in a batch such that its logits stay within a fixed part of memory.
@@ -45,9 +48,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
             return True
-        if isinstance(error, RuntimeError) and any(
-            sign in str(error) for sign in ("out of memory", "DefaultCPUAllocator: can't allocate", "CUBLAS_STATUS_ALLOC")
-        ):
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS):
             return True
         error = error.__cause__
     return False

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 def in_group() -> bool:
@@ -44,11 +48,11 @@ def sum_in_place(tensor: torch.Tensor) -> torch.Tensor:
     return moved.cpu()
 
 
-def from_first(value: object) -> object:
+def from_first(value: T) -> T:
     """Rank 0's `value` on every rank. A collective; for small things."""
     if not in_group():
         return value
-    box = [value]
+    box: list[T] = [value]
     dist.broadcast_object_list(box, src=0, device=_device())
     return box[0]
 

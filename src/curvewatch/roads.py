@@ -119,7 +119,8 @@ def logits_of(output: Any) -> torch.Tensor:
 
 def head_of(model: nn.Module) -> nn.Module | None:
     """The output embeddings of a transformers model; None for others."""
-    return _head(model, required=False)
+    head: nn.Module | None = _head(model, required=False)
+    return head
 
 
 def _head(model: nn.Module, required: bool = True) -> Any:

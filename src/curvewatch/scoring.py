@@ -18,7 +18,7 @@ from curvewatch.observation import Observation, score_logits
 from curvewatch.roads import Road, by_forward, full
 from curvewatch.survey import Survey, survey
 from curvewatch.tokens import TokenSet
-from curvewatch.undisturbed import Window, device_of, unwrap
+from curvewatch.undisturbed import Around, Window, device_of, nothing_around, unwrap
 
 logger = logging.getLogger("curvewatch")
 
@@ -59,13 +59,15 @@ class Scorer:
         self._road: Road = full
         self._window: Window | None = None
         self._model: nn.Module | None = None
-        self.found: Survey | None = None
+        self._around: Around = nothing_around
+        self._survey: Survey | None = None
 
-    def prepare(self, model: nn.Module) -> Survey:
+    def prepare(self, model: nn.Module, around: Around = nothing_around) -> Survey:
         """Looks the model over; a collective on several ranks. Called by the first `score` if not before.
 
         Args:
             model: The live model, on its device.
+            around: Opened around every scoring; the host's precision context.
 
         Returns:
             What was found: road, vocabulary, precision.
@@ -75,7 +77,7 @@ class Scorer:
                 its context, no logits, or logits that depend on later tokens.
         """
         model = unwrap(model)
-        window = Window(model)
+        window = Window(model, around)
         failure: BaseException | None = None
         try:
             with window.open():
@@ -85,7 +87,7 @@ class Scorer:
             failure = error
         if not ranks.all_true(failure is None):
             raise failure or ScoringError("another rank could not score the model; its log says why.")
-        self._model, self._window, self.found = model, window, found
+        self._model, self._window, self._survey, self._around = model, window, found, around
         if self.batch_size == "auto":
             size = automatic_batch_size(self.tokens, found, device_of(model))
             self.batch_size = ranks.smallest(size)
@@ -103,7 +105,8 @@ class Scorer:
         """
         model = unwrap(model)
         if self._model is not model:
-            self.prepare(model)
+            # Another model object in the same run; it is scored in the same context.
+            self.prepare(model, self._around)
         assert self._window is not None
         while True:
             scores_3N = torch.zeros(3, len(self.tokens), dtype=torch.float32)
@@ -129,14 +132,21 @@ class Scorer:
         return Observation(total[0].copy(), total[1] > 0, total[2].copy())
 
     @property
+    def prepared(self) -> Survey:
+        """What `prepare` found.
+
+        Raises:
+            ScoringError: Before `prepare`.
+        """
+        if self._survey is None:
+            raise ScoringError("the scorer has seen no model yet: call prepare(model) first.")
+        return self._survey
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """What the scores depend on besides model and tokens, for the record."""
-        found = self.found
-        return {
-            "road": found.road if found else None,
-            "batch_size": self.batch_size,
-            "compute_dtype": found.compute_dtype if found else None,
-        }
+        """What the scores depend on besides model and tokens, for the record. Known once prepared."""
+        found = self.prepared
+        return {"road": found.road, "batch_size": self.batch_size, "compute_dtype": found.compute_dtype}
 
     def _pass(self, model: nn.Module, scores_3N: torch.Tensor) -> None:
         assert isinstance(self.batch_size, int)

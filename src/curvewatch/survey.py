@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,11 @@ class Survey:
     road: str
     vocab_size: int
     compute_dtype: str
+
+    @property
+    def chance(self) -> float:
+        """log2 of the number of outputs: the surprisal of guessing, bits."""
+        return math.log2(self.vocab_size)
 
 
 def survey(model: nn.Module, tokens: TokenSet, forward: Road | None = None) -> tuple[Survey, Road]:
@@ -117,16 +123,16 @@ def _check_vocabulary(model: nn.Module, tokens: TokenSet) -> None:
     known = getattr(embeddings, "num_embeddings", None)
     if known is not None and int(tokens.ids.max()) >= known:
         raise ScoringError(
-            f"tokens: id {int(tokens.ids.max())} lies beyond the model's {known:,} embeddings. Build the token set with "
-            "the tokenizer that the model is trained with."
+            f"tokens: id {int(tokens.ids.max())} lies beyond the model's {known:,} embeddings. Build the token set "
+            "with the tokenizer that the model is trained with."
         )
 
 
 def _checked_outputs(outputs: int, tokens: TokenSet) -> int:
     if int(tokens.target.max()) >= outputs:
         raise ScoringError(
-            f"tokens: target id {int(tokens.target.max())} lies beyond the model's {outputs:,} outputs. Build the token "
-            "set with the tokenizer that the model is trained with."
+            f"tokens: target id {int(tokens.target.max())} lies beyond the model's {outputs:,} outputs. Build the "
+            "token set with the tokenizer that the model is trained with."
         )
     return outputs
 

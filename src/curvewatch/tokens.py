@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from curvewatch import text as text_room
 from curvewatch.positions import choose_positions
+from curvewatch.token_input import IntArray, as_ids, check_counts, given_positions, read_text, rows_of
 
-IntArray = NDArray[np.integer]
 OBJECTIVES = ("causal",)
 
 
@@ -104,8 +104,8 @@ class TokenSet:
             ValueError: If the text is too short, or an argument makes no sense.
             FileNotFoundError: If `text_or_path` looks like a path and there is no such file.
         """
-        _check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
-        text = _read_text(text_or_path)
+        check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
+        text = read_text(text_or_path)
         encoded = text_room.encode(tokenizer, text)
         body = context - (bos is not None)  # tokens of the text in a sequence
         scorable = context - 1
@@ -168,12 +168,12 @@ class TokenSet:
             ValueError: If the rows hold too few tokens.
             KeyError: If a row has no such column.
         """
-        _check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
+        check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
         rng = np.random.default_rng(seed)
         body = None if context is None else context - (bos is not None)
         rows: list[NDArray[np.int64]] = []
         found = 0
-        for row in _rows_of(dataset, column, rng):
+        for row in rows_of(dataset, column, rng):
             kept = row[:body]
             scorable = len(kept) - (bos is None)
             if scorable < 1:
@@ -238,7 +238,7 @@ class TokenSet:
         """
         if isinstance(sequences, np.ndarray) and sequences.ndim != 2:
             raise ValueError(f"sequences: an array [S, L] is expected, got one of shape {sequences.shape}.")
-        rows = [_as_ids(row, f"sequences[{s}]") for s, row in enumerate(sequences)]  # type: ignore[arg-type]
+        rows = [as_ids(row, f"sequences[{s}]") for s, row in enumerate(sequences)]  # type: ignore[arg-type]
         if positions is not None and (per_sequence is not None or n_tokens is not None):
             raise ValueError("positions: give either positions, or per_sequence and n_tokens, not both.")
         made_by = {
@@ -282,7 +282,7 @@ class TokenSet:
             sequence_index, position = choose_positions(lengths_S, per_sequence, rng)
             sequence_index, position = sequence_index[:n_tokens], position[:n_tokens]
         else:
-            sequence_index, position = _given_positions(positions, len(rows), shift=int(bos is not None))
+            sequence_index, position = given_positions(positions, len(rows), shift=int(bos is not None))
         if len(position) == 0:
             raise ValueError(
                 "sequences: no position can be scored. A token needs at least one token before it: give sequences of "
@@ -293,7 +293,7 @@ class TokenSet:
                 f"n_tokens={n_tokens:,}: the sequences hold only {len(position):,} scorable tokens at per_sequence="
                 f"{per_sequence}. Give more sequences, or a smaller n_tokens."
             )
-        ids = np.concatenate(rows)
+        ids: NDArray[Any] = np.concatenate(rows)
         if ids.min() < 0 or ids.max() > np.iinfo(np.int32).max:
             raise ValueError(f"sequences: token ids run from {ids.min()} to {ids.max()}; they must be 0 or more.")
         return cls(
@@ -334,7 +334,8 @@ class TokenSet:
     @cached_property
     def target(self) -> NDArray[np.int32]:
         """Id of each scored token, shape [N]."""
-        return self.ids[self.starts[self.sequence_index] + self.position]
+        targets: NDArray[np.int32] = self.ids[self.starts[self.sequence_index] + self.position]
+        return targets
 
     @property
     def chance(self) -> float:
@@ -344,9 +345,7 @@ class TokenSet:
             ValueError: If the vocabulary size is not known yet.
         """
         if self.vocab_size is None:
-            raise ValueError(
-                "vocab_size: not known for this token set. Pass vocab_size= or tokenizer= when building it."
-            )
+            raise ValueError("vocab_size: not known for this token set. Build it with vocab_size= or tokenizer=.")
         return math.log2(self.vocab_size)
 
     @cached_property
@@ -450,9 +449,6 @@ class TokenSet:
         return cls(**arrays, **about, tokenizer=tokenizer, vocabulary=vocabulary or None)
 
 
-# ---------------------------------------------------------------------- checks and small steps
-
-
 def _check(tokens: TokenSet) -> None:
     if tokens.objective not in OBJECTIVES:
         raise ValueError(f"objective={tokens.objective!r}: only {', '.join(map(repr, OBJECTIVES))} can be scored.")
@@ -464,6 +460,9 @@ def _check(tokens: TokenSet) -> None:
                 f"sequences: token id {int(tokens.ids.max())} lies beyond vocab_size={tokens.vocab_size}. Were they "
                 "made with another tokenizer?"
             )
+    key = tokens.sequence_index.astype(np.int64) * (int(tokens.position.max()) + 1) + tokens.position
+    if not (np.diff(key) > 0).all():
+        raise ValueError("positions: tokens must be in order of sequence and position, each once.")
     if tokens.position.min() < 1:
         raise ValueError("positions: position 0 has no context to be predicted from. Pass bos= to give it one.")
     beyond = tokens.position >= tokens.lengths[tokens.sequence_index]
@@ -471,63 +470,6 @@ def _check(tokens: TokenSet) -> None:
         i = int(np.argmax(beyond))
         s = int(tokens.sequence_index[i])
         raise ValueError(
-            f"positions: position {int(tokens.position[i])} of sequence {s} lies beyond its {int(tokens.lengths[s])} tokens."
+            f"positions: position {int(tokens.position[i])} of sequence {s} lies beyond its {int(tokens.lengths[s])} "
+            "tokens."
         )
-
-
-def _check_counts(*, n_tokens: int, context: int | None, per_sequence: int | None) -> None:
-    if n_tokens < 1:
-        raise ValueError(f"n_tokens={n_tokens}: at least one token must be scored.")
-    if context is not None and context < 2:
-        raise ValueError(f"context={context}: a sequence needs at least two tokens, one to predict and one before it.")
-    if per_sequence is not None and per_sequence < 1:
-        raise ValueError(f"per_sequence={per_sequence}: give at least 1, or None to score every position.")
-
-
-def _read_text(text_or_path: str | os.PathLike[str]) -> str:
-    if isinstance(text_or_path, os.PathLike):
-        return Path(text_or_path).read_text(encoding="utf-8")
-    short = len(text_or_path) < 4096 and "\n" not in text_or_path
-    if short and os.path.isfile(text_or_path):
-        return Path(text_or_path).read_text(encoding="utf-8")
-    # One word with a suffix or a slash is a mistyped path, not a corpus.
-    if short and text_or_path and " " not in text_or_path and ("/" in text_or_path or Path(text_or_path).suffix):
-        raise FileNotFoundError(f"text_or_path={text_or_path!r}: no such file.")
-    return text_or_path
-
-
-def _as_ids(row: Any, name: str) -> NDArray[np.int64]:
-    array = np.asarray(row)
-    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
-        raise ValueError(
-            f"{name}: a row of whole-numbered token ids is expected, got {array.dtype} of shape {array.shape}."
-        )
-    return array.astype(np.int64)
-
-
-def _given_positions(positions: Any, n_sequences: int, shift: int) -> tuple[IntArray, IntArray]:
-    rows = [_as_ids(row, f"positions[{s}]") for s, row in enumerate(positions)]
-    if len(rows) != n_sequences:
-        raise ValueError(f"positions: {len(rows)} rows for {n_sequences} sequences; give one row a sequence.")
-    for s, row in enumerate(rows):
-        if len(np.unique(row)) != len(row):
-            raise ValueError(f"positions[{s}]: a position stands there twice.")
-    sequence_index = np.repeat(np.arange(n_sequences), [len(row) for row in rows])
-    position = np.concatenate([np.sort(row) for row in rows]) + shift if rows else np.zeros(0, np.int64)
-    return sequence_index, position
-
-
-def _rows_of(dataset: Any, column: str, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
-        source: Iterable[Any] = (dataset[int(r)] for r in rng.permutation(len(dataset)))
-    else:
-        source = iter(dataset)
-    for r, row in enumerate(source):
-        try:
-            ids = row[column]
-        except (KeyError, TypeError, IndexError) as error:
-            known = ", ".join(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
-            raise KeyError(
-                f"column={column!r}: the dataset's rows have no such column (they have: {known})."
-            ) from error
-        yield _as_ids(ids, f"dataset row {r}, column {column!r}")

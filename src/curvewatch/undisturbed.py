@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 logger = logging.getLogger("curvewatch")
+
+# Makes a context to score in, such as the host's autocast.
+Around = Callable[[], AbstractContextManager[object]]
+nothing_around: Around = nullcontext
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -24,7 +29,7 @@ def unwrap(model: nn.Module) -> nn.Module:
         if isinstance(model, nn.parallel.DistributedDataParallel):
             model = model.module
         elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod
+            model = cast(nn.Module, model._orig_mod)
         else:
             return model
 
@@ -42,10 +47,15 @@ class Window:
     scoring compiles nothing and uses up none of the host's recompile limit). At the end, whatever happened: each
     submodule's own mode, the random streams (PyTorch on the CPU and the model's devices, NumPy, Python), buffers and
     FSDP sharding are as before.
+
+    Args:
+        model: The unwrapped model.
+        around: The host's own context, opened innermost.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, around: Around = nothing_around) -> None:
         self._model = model
+        self._around = around
         # Known after the first window: the buffers that a forward pass rewrites even in evaluation mode.
         self._rewritten: set[str] | None = None
 
@@ -70,6 +80,7 @@ class Window:
             stack.callback(_restore_modes, modes)
             for module, _ in modes:
                 module.training = False
+            stack.enter_context(self._around())
             yield
 
     def _restore_buffers(
@@ -107,7 +118,7 @@ def _reshard(model: nn.Module) -> None:
     # FSDP2 leaves its root unsharded after a forward pass; a next forward would then use weights from before the step.
     for module in model.modules():
         if hasattr(module, "_get_fsdp_state") and hasattr(module, "reshard"):
-            module.reshard()
+            cast(Any, module).reshard()
 
 
 @contextmanager

@@ -1,0 +1,130 @@
+"""Lightning: `CurveWatchCallback` turns the Trainer's hooks into `Watch.observe`."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, cast
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from torch import nn
+
+from curvewatch.live import Metrics
+from curvewatch.schedule import StepArray, StepRule
+from curvewatch.tracking import wandb_payload
+from curvewatch.watch import Watch
+
+
+class CurveWatchCallback(Callback):
+    """Watches a run of the Lightning Trainer.
+
+    ```python
+    tokens = TokenSet.from_text("heldout.txt", tokenizer)
+    trainer = Trainer(..., callbacks=[CurveWatchCallback(tokens, "runs/gpt2/curves.h5")])
+    ```
+
+    The scored model is the one transformers model inside the LightningModule, or else the LightningModule itself, whose
+    `forward` then takes token ids; `forward=` decides otherwise, and gets the LightningModule. Metrics go to all of the
+    Trainer's loggers, on their own step axis.
+
+    Key | What is logged
+    --- | ---
+    `curvewatch/<set>/...` | see `curvewatch.live.METRICS` and `HISTOGRAMS` (histograms in W&B only)
+    `curvewatch/watch/...` | what the watch costs, see `curvewatch.live.WATCH_METRICS`
+
+    Args:
+        tokens: A token set, or several by name.
+        path: The run file.
+        **settings: As `Watch` takes them: schedule, forward, batch_size, on_error, log.
+
+    Attributes:
+        watch: The `Watch` behind it.
+    """
+
+    def __init__(self, tokens: Any, path: Any, **settings: Any) -> None:
+        self.watch = Watch(tokens, path, **settings)
+        self._forward = settings.get("forward")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
+        steps = trainer.estimated_stepping_batches
+        self.watch.max_steps = None if math.isinf(steps) or steps < 1 else int(steps)
+        model = self._model(pl_module)
+        self.watch.start(
+            model,
+            trainer.global_step,
+            logging_steps=logging_steps(trainer, pl_module),
+            sinks=[lambda metrics, _step: _log(trainer, metrics)],
+            around=trainer.precision_plugin.val_step_context,
+            host={
+                "name": "lightning.Trainer",
+                "settings": _settings(trainer),
+                "hyperparameters": dict(pl_module.hparams),
+            },
+        )
+        self.watch.observe(model, trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """An update may be done; while gradients accumulate the step stays the same, and nothing is due."""
+        self.watch.observe(self._model(pl_module), trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last step, if training stopped before the planned one."""
+        self.watch.finish(self._model(pl_module), trainer.global_step)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """What was observed is committed; the exception is the Trainer's to handle."""
+        self.watch.close()
+
+    def _model(self, pl_module: LightningModule) -> nn.Module:
+        return cast(nn.Module, pl_module) if self._forward is not None else language_model(pl_module)
+
+
+def language_model(pl_module: LightningModule) -> nn.Module:
+    """The one transformers model with a head inside `pl_module`; `pl_module` itself if there is none, or several."""
+    transformers = sys.modules.get("transformers")
+    if transformers is None:
+        return cast(nn.Module, pl_module)
+    found: list[nn.Module] = [
+        module
+        for module in pl_module.modules()
+        if isinstance(module, transformers.PreTrainedModel) and module.get_output_embeddings() is not None
+    ]
+    return found[0] if len(found) == 1 else cast(nn.Module, pl_module)
+
+
+def logging_steps(trainer: Trainer, pl_module: LightningModule) -> StepRule:
+    """The steps at which the Trainer will log: every so many batches that stepped, each by all optimizers."""
+    per_batch = 1 if pl_module.automatic_optimization else max(1, len(trainer.optimizers))
+    interval = int(trainer.log_every_n_steps) * per_batch
+
+    def rule(limit: int) -> StepArray:
+        return np.arange(interval, limit + 1, interval, dtype=np.int64) if interval > 0 else np.zeros(0, np.int64)
+
+    return rule
+
+
+def _log(trainer: Trainer, metrics: Metrics) -> None:
+    """Hands the metrics to each logger at the step at which Lightning's own values of this update stand."""
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.log({**wandb_payload(metrics), "trainer/global_step": step})
+        else:
+            logger.log_metrics(metrics.scalars, step=step)
+
+
+def _settings(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "max_steps": trainer.max_steps,
+        "max_epochs": trainer.max_epochs,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "log_every_n_steps": trainer.log_every_n_steps,
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "precision": str(trainer.precision),
+        "strategy": type(trainer.strategy).__name__,
+        "num_nodes": trainer.num_nodes,
+        "num_devices": trainer.num_devices,
+    }

@@ -1,0 +1,139 @@
+"""The Hugging Face Trainer: `CurveWatchCallback` turns its events into `Watch.observe`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, WandbCallback
+from transformers.trainer_callback import CallbackHandler
+
+from curvewatch.live import Metrics
+from curvewatch.schedule import StepArray, StepRule
+from curvewatch.tracking import HostAxisWandb, Sink
+from curvewatch.watch import Watch
+
+logger = logging.getLogger("curvewatch")
+
+# WandbCallback's own step axis: with it our charts line up with the Trainer's.
+WANDB_AXIS = "train/global_step"
+
+
+class CurveWatchCallback(TrainerCallback):
+    """Watches a run of the Trainer.
+
+    ```python
+    tokens = TokenSet.from_text("heldout.txt", tokenizer)
+    trainer = Trainer(..., callbacks=[CurveWatchCallback(tokens, "runs/gpt2/curves.h5")])
+    ```
+
+    Model, logging steps, planned steps and W&B run are the Trainer's own. Scalars also reach its other reporters
+    (TensorBoard, MLflow, Trackio, ...), where the Trainer puts "train/" before each key.
+
+    Key | What is logged
+    --- | ---
+    `curvewatch/<set>/...` | see `curvewatch.live.METRICS` and `HISTOGRAMS` (histograms in W&B only)
+    `curvewatch/watch/...` | what the watch costs, see `curvewatch.live.WATCH_METRICS`
+
+    Args:
+        tokens: A token set, or several by name.
+        path: The run file.
+        **settings: As `Watch` takes them: schedule, forward, batch_size, on_error, log.
+
+    Attributes:
+        watch: The `Watch` behind it.
+    """
+
+    def __init__(self, tokens: Any, path: Any, **settings: Any) -> None:
+        self.watch = Watch(tokens, path, **settings)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
+        self.watch.max_steps = state.max_steps
+        self.watch.start(
+            kwargs["model"],
+            state.global_step,
+            logging_steps=logging_steps(args, state, kwargs.get("train_dataloader")),
+            sinks=_sinks(args, state, control, kwargs, sys._getframe(1).f_locals.get("self")),
+            host={"name": "transformers.Trainer", "arguments": args.to_sanitized_dict()},
+        )
+        self.watch.observe(kwargs["model"], state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """An update is done and its gradients are gone."""
+        self.watch.observe(kwargs["model"], state.global_step)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Logging by epochs happens here; it can't always be planned, since not every dataset knows its length."""
+        schedule = self.watch.schedule
+        if args.logging_strategy == "epoch" and schedule is not None and schedule.follows_logging:
+            self.watch.observe(kwargs["model"], state.global_step, force=True)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The last step, if training stopped before the planned one."""
+        if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+            self.watch.close()  # the model is an earlier one by now
+        else:
+            self.watch.finish(kwargs["model"], state.global_step)
+
+
+def logging_steps(args: TrainingArguments, state: TrainerState, dataloader: Any) -> StepRule:
+    """The steps at which the Trainer will log, by its own arithmetic."""
+
+    def rule(limit: int) -> StepArray:
+        first = [1] if args.logging_first_step else []
+        interval = 0
+        if args.logging_strategy == "steps":
+            interval = int(state.logging_steps)
+        elif args.logging_strategy == "epoch":
+            interval = _steps_per_epoch(args, dataloader)
+        regular = range(interval, limit + 1, interval) if interval else ()
+        return np.array([*first, *regular], np.int64)
+
+    return rule
+
+
+def _steps_per_epoch(args: TrainingArguments, dataloader: Any) -> int:
+    """Updates in an epoch; 0 if the data can't tell its length."""
+    try:
+        return max(1, math.ceil(len(dataloader) / int(args.gradient_accumulation_steps)))
+    except TypeError:
+        return 0
+
+
+def _sinks(
+    args: TrainingArguments, state: TrainerState, control: TrainerControl, kwargs: dict[str, Any], handler: Any
+) -> list[Sink]:
+    """W&B by its own interface (histograms, one row), the Trainer's other reporters through their `on_log`.
+
+    An event is told neither the Trainer nor its list of callbacks, so the list is taken from the handler that sent it.
+    """
+    sinks: list[Sink] = [HostAxisWandb(WANDB_AXIS)]
+    if not isinstance(handler, CallbackHandler):
+        logger.warning("the Trainer's reporters were not found: metrics reach W&B and the run file only")
+        return sinks
+    known = tuple(INTEGRATION_TO_CALLBACK.values())
+    for reporter in handler.callbacks:
+        if isinstance(reporter, known) and not isinstance(reporter, WandbCallback):
+            sinks.append(_through(reporter, args, state, control, {**kwargs}))
+    return sinks
+
+
+def _through(
+    reporter: TrainerCallback, args: TrainingArguments, state: TrainerState, control: TrainerControl, kwargs: Any
+) -> Sink:
+    def sink(metrics: Metrics, step: int) -> None:
+        reporter.on_log(args, state, control, logs=dict(metrics.scalars), **kwargs)
+
+    sink.__name__ = type(reporter).__name__
+    return sink

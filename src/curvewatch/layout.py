@@ -1,0 +1,100 @@
+"""The HDF5 layout of a run file: every dataset with its dimensions, type and unit. Writer and reader share it.
+
+A set's datasets stand in the file's root, or in a group of the set's name if the callback watches several sets.
+Dimension scales name the dimensions, so that xarray (engine h5netcdf) opens root or group as a labelled dataset.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+FORMAT = "curvewatch run"
+FORMAT_VERSION = 1
+DEFAULT_SET = "eval"
+PROVENANCE = "provenance"
+
+TEXT = "str"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset of a set.
+
+    Attributes:
+        name: As it stands in the file.
+        dims: Names of its dimensions; its own name means that it is that dimension's scale.
+        dtype: NumPy name, or "str" for UTF-8 text of any length.
+        units: As in the attribute `units`; "" where there is none.
+        about: One line; the attribute `long_name`.
+        grows: Whether each observation adds a row.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    about: str
+    grows: bool = False
+
+
+CURVES = (
+    Dataset("surprisal", ("step", "token"), "float32", "bit", "-log2 p(token | context)", grows=True),
+    Dataset("correct", ("step", "token"), "uint8", "1", "1 where the target was the arg-max", grows=True),
+    Dataset("entropy", ("step", "token"), "float16", "bit", "entropy of the predicted distribution", grows=True),
+)
+STEPS = (
+    Dataset("step", ("step",), "int64", "1", "updates done when the row was scored", grows=True),
+    Dataset("seconds", ("step",), "float32", "s", "wall time of scoring the row", grows=True),
+    Dataset("time", ("step",), "float64", "seconds since 1970-01-01", "when the row was scored", grows=True),
+)
+TOKENS = (
+    Dataset("token", ("token",), "int32", "1", "index of the scored token"),
+    Dataset("sequence_index", ("token",), "int32", "1", "its sequence"),
+    Dataset("position", ("token",), "int32", "1", "its position in the sequence, from 0"),
+    Dataset("target", ("token",), "int32", "1", "its id"),
+    Dataset("target_text", ("token",), TEXT, "", "its text (with a tokenizer)"),
+    Dataset("sequence", ("sequence",), "int32", "1", "index of the sequence"),
+    Dataset("length", ("sequence",), "int32", "1", "tokens in the sequence"),
+    Dataset("place", ("place",), "int32", "1", "position in a sequence"),
+    Dataset("sequences", ("sequence", "place"), "int32", "1", "token ids; -1 behind a sequence's end"),
+    Dataset("vocabulary_id", ("vocabulary_id",), "int32", "1", "token ids that occur (with a tokenizer)"),
+    Dataset("vocabulary_text", ("vocabulary_id",), TEXT, "", "their texts (with a tokenizer)"),
+    Dataset("planned_step", ("planned_step",), "int64", "1", "steps planned to be scored"),
+)
+DATASETS = (*STEPS, *CURVES, *TOKENS)
+BY_NAME = {dataset.name: dataset for dataset in DATASETS}
+
+# Attributes of a set's group (the root, if there is one set), and what they hold.
+SET_ATTRIBUTES = {
+    "set_name": "name of the token set",
+    "set_hash": "SHA-256 of sequences, positions and objective",
+    "objective": "how a token is predicted",
+    "chance": "log2 of the number of the model's outputs, bit",
+    "vocab_size": "tokens in the vocabulary of the set; 0 if unknown",
+    "model_vocab_size": "outputs of the model",
+    "made_by": "how the set was made, with its seed (JSON)",
+    "scorer": "road to the logits, batch size, precision (JSON)",
+}
+# Attributes of the root.
+ROOT_ATTRIBUTES = {
+    "format": FORMAT,
+    "format_version": str(FORMAT_VERSION),
+    "run_id": "random id of the run",
+    "created": "when the file was made, ISO 8601",
+    "sets": "names of the token sets (JSON)",
+    "max_steps": "planned last step; 0 if open-ended",
+    "schedule": "the rule that chose the scored steps",
+}
+
+
+def chunks(dataset: Dataset, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunk shape: for curves blocks of steps x tokens that serve both a row's append and a token's curve."""
+    if dataset.dims == ("step", "token"):
+        columns = max(1, min(shape[1], 16_384))
+        return (max(16, min(256, (1 << 18) // columns)), columns)
+    if dataset.dims == ("step",):
+        return (1024,)
+    # Whole rows, about a million numbers to a chunk.
+    inner = max(1, math.prod(shape[1:]))
+    return (max(1, min(shape[0], (1 << 20) // inner)), *(max(1, extent) for extent in shape[1:]))

@@ -1,0 +1,227 @@
+"""Run: reads a run file, also while training is still writing it.
+
+The file is opened for each access and closed again, so a Run neither blocks the writer nor sees half a row, and what
+it shows grows as the file does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch import layout
+from curvewatch.journal import snapshot
+from curvewatch.runfile import check_format
+from curvewatch.tokens import TokenSet
+
+
+def open_run(path: str | os.PathLike[str], set_name: str | None = None) -> Run:
+    """Opens a run file for reading.
+
+    Args:
+        path: The run file.
+        set_name: Which token set, where there are several; the others are `run[name]`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ForeignFileError: If it is not a run file.
+        KeyError: If it has no such set, or several and none is named.
+    """
+    return Run(path, set_name)
+
+
+class Curves:
+    """One [step, token] dataset of a run, read when indexed: `run.surprisal[-1]`, `run.surprisal[:, 17]`.
+
+    It is sliced like a NumPy array, and `numpy.asarray` reads it whole.
+    """
+
+    def __init__(self, run: Run, name: str, dtype: Any) -> None:
+        self._run = run
+        self._name = name
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Steps, tokens; the first grows while training goes on."""
+        return (len(self._run), self._run.n_tokens)
+
+    @property
+    def ndim(self) -> int:
+        """2."""
+        return 2
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        rows, *rest = index if isinstance(index, tuple) else (index,)
+        with self._run.group() as group:
+            found = group[self._name][(_row(rows, group["step"].shape[0]), *rest)]
+        return found.astype(self.dtype) if isinstance(found, np.ndarray) else self.dtype.type(found)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        whole: NDArray[Any] = self[:]
+        return whole.astype(dtype) if dtype is not None else whole
+
+    def __repr__(self) -> str:
+        steps, tokens = self.shape
+        return f"<{self._name}: {steps:,} steps x {tokens:,} tokens, {self.dtype}>"
+
+
+class Run:
+    """One token set's curves in a run file.
+
+    Attributes:
+        path: Of the file.
+        set_name: Of the token set.
+        sets: Names of all token sets in the file.
+        run_id: Random id of the run.
+        n_tokens: N.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], set_name: str | None = None) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"path={self.path}: no such file.")
+        with snapshot(self.path) as h5:
+            check_format(h5, self.path)
+            self.sets: list[str] = json.loads(h5.attrs["sets"])
+            self.run_id = str(h5.attrs["run_id"])
+        if set_name is None:
+            if len(self.sets) > 1:
+                raise KeyError(f"set_name: {self.path} holds {self.sets}; name one: open_run(path, {self.sets[0]!r}).")
+            set_name = self.sets[0]
+        if set_name not in self.sets:
+            raise KeyError(f"set_name={set_name!r}: {self.path} holds {self.sets}.")
+        self.set_name = set_name
+        with self.group() as group:
+            self.n_tokens = int(group["token"].shape[0])
+            self._attributes = {key: _plain(value) for key, value in group.attrs.items()}
+        self.surprisal = Curves(self, "surprisal", np.float32)
+        self.correct = Curves(self, "correct", bool)
+        self.entropy = Curves(self, "entropy", np.float32)
+        self._tokens: TokenSet | None = None
+
+    def group(self) -> _Open:
+        """The set's HDF5 group, read-only, as a context manager: a consistent state of this moment."""
+        return _Open(self.path, self.set_name if len(self.sets) > 1 else None)
+
+    def __getitem__(self, set_name: str) -> Run:
+        """The same file's curves of another token set."""
+        return Run(self.path, set_name)
+
+    def __len__(self) -> int:
+        """Number of observations so far."""
+        with self.group() as group:
+            return int(group["step"].shape[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("a Run is not iterable; use run.steps and run.surprisal.")
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path.name}, set {self.set_name!r}: {len(self):,} observations of {self.n_tokens:,} tokens>"
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """Scored steps so far, ascending, shape [T]."""
+        return self._read("step")
+
+    @property
+    def seconds(self) -> NDArray[np.float32]:
+        """Wall time of each observation's scoring, s, shape [T]."""
+        return self._read("seconds")
+
+    @property
+    def time(self) -> NDArray[np.float64]:
+        """Unix time of each observation, shape [T]."""
+        return self._read("time")
+
+    @property
+    def planned_steps(self) -> NDArray[np.int64]:
+        """Steps planned to be scored; empty if the run is open-ended."""
+        return self._read("planned_step")
+
+    @property
+    def chance(self) -> float:
+        """Surprisal of guessing, log2 of the number of the model's outputs, bits."""
+        return float(self._attributes["chance"])
+
+    @property
+    def max_steps(self) -> int | None:
+        """Planned last step; None if the run is open-ended."""
+        with snapshot(self.path) as h5:
+            return int(h5.attrs["max_steps"]) or None
+
+    @property
+    def set_hash(self) -> str:
+        """SHA-256 of the token set; runs of equal hash can be compared token by token."""
+        return str(self._attributes["set_hash"])
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What is known of each session of training: host, model, versions, where it began."""
+        with snapshot(self.path) as h5:
+            return [json.loads(text) for text in h5[layout.PROVENANCE]["sessions"].asstr()[:]]
+
+    @property
+    def tokens(self) -> TokenSet:
+        """The token set, as it was given (its texts as kept in the file, without the tokenizer)."""
+        if self._tokens is None:
+            with self.group() as group:
+                lengths, padded = group["length"][:].astype(np.int64), group["sequences"][:]
+                vocabulary = None
+                if "vocabulary_id" in group:
+                    texts = group["vocabulary_text"].asstr()[:]
+                    vocabulary = dict(zip(group["vocabulary_id"][:].tolist(), texts.tolist(), strict=True))
+                self._tokens = TokenSet(
+                    ids=padded[np.arange(padded.shape[1])[None, :] < lengths[:, None]],
+                    starts=np.concatenate([[0], np.cumsum(lengths)]),
+                    sequence_index=group["sequence_index"][:],
+                    position=group["position"][:],
+                    vocab_size=int(self._attributes["vocab_size"]) or None,
+                    objective=str(self._attributes["objective"]),
+                    made_by=json.loads(self._attributes["made_by"]),
+                    vocabulary=vocabulary,
+                )
+        return self._tokens
+
+    def _read(self, name: str) -> NDArray[Any]:
+        with self.group() as group:
+            values: NDArray[Any] = group[name][:]
+        return values
+
+
+class _Open:
+    """A set's group in a snapshot of the file."""
+
+    def __init__(self, path: Path, set_name: str | None) -> None:
+        self._snapshot = snapshot(path)
+        self._set_name = set_name
+
+    def __enter__(self) -> h5py.Group:
+        h5 = self._snapshot.__enter__()
+        return h5 if self._set_name is None else h5[self._set_name]
+
+    def __exit__(self, *failure: Any) -> None:
+        self._snapshot.__exit__(*failure)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _row(rows: Any, n_rows: int) -> Any:
+    """A single row counted from the front, since h5py knows the length only of this moment's file."""
+    if not isinstance(rows, (int, np.integer)) or isinstance(rows, bool):
+        return rows
+    if not -n_rows <= rows < n_rows:
+        raise IndexError(f"row {rows}: there are {n_rows} rows.")
+    return int(rows) % n_rows

@@ -1,0 +1,393 @@
+"""RunFile: one training run's observations in one HDF5 file; create, append, resume. It says WHERE TO.
+
+Each append is one transaction: after it returns the row is on disk whole, and before that no reader sees any of it.
+What the file holds stands in `layout`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch import layout
+from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
+from curvewatch.journal import JournaledFile, snapshot
+from curvewatch.observation import Observation
+from curvewatch.tokens import TokenSet
+
+logger = logging.getLogger("curvewatch")
+
+# Padded sequences are written in blocks of about this many ids, so that a ragged set is never padded as a whole.
+BLOCK_IDS = 1 << 22
+
+
+@dataclass(frozen=True)
+class SetRecord:
+    """What a run file keeps of one token set and of how it is scored.
+
+    Attributes:
+        tokens: The set.
+        model_vocab_size: Outputs of the model; chance is their log2.
+        scorer: Settings of the scorer (road, batch size, precision).
+    """
+
+    tokens: TokenSet
+    model_vocab_size: int
+    scorer: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run file keeps of the run as a whole.
+
+    Attributes:
+        max_steps: Planned last step; None if open-ended.
+        planned_steps: Steps planned to be scored, int64; empty if open-ended.
+        schedule: The rule behind them, as text.
+        provenance: Host, model, versions, seeds: anything that JSON can hold; one entry a session.
+    """
+
+    max_steps: int | None
+    planned_steps: NDArray[np.int64]
+    schedule: str
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step's observations, as they are appended.
+
+    Attributes:
+        step: Updates done.
+        seconds: Wall time of scoring.
+        time: Unix time.
+        observations: By name of the set.
+    """
+
+    step: int
+    seconds: float
+    time: float
+    observations: Mapping[str, Observation]
+
+
+class RunFile:
+    """One writer's handle on a run file.
+
+    Use `start`, which creates the file or continues it.
+
+    Attributes:
+        path: Of the file.
+        steps: Steps that it holds, ascending.
+        dropped_steps: Steps that were dropped when it was opened, because training resumed from before them.
+    """
+
+    def __init__(self, file: JournaledFile, path: Path, names: Sequence[str], dropped_steps: Sequence[int]) -> None:
+        self._file = file
+        self._names = tuple(names)
+        self.path = path
+        self.dropped_steps = tuple(dropped_steps)
+        with snapshot(path) as h5:
+            self.steps: list[int] = _group(h5, self._names, self._names[0])["step"][:].tolist()
+
+    @classmethod
+    def start(
+        cls, path: str | os.PathLike[str], sets: Mapping[str, SetRecord], plan: RunPlan, keep_through: int
+    ) -> RunFile:
+        """Creates the file, or continues the one that is there.
+
+        A file whose run starts anew (`keep_through` of 0 or less, while it holds later rows) is never cut: it is kept
+        under another name, which is logged, and a new file is begun.
+
+        Args:
+            path: Where; missing folders are made.
+            sets: By name; one set stands in the file's root whatever its name.
+            plan: Of this session.
+            keep_through: The step that training goes on from: later rows are dropped, since they will be scored again.
+                -1 if it starts anew.
+
+        Raises:
+            TokenSetMismatchError: If the file's token sets are others.
+            ForeignFileError: If it is not a run file.
+            FileBusyError: If another process writes it.
+            RunFileError: If it can't be created or opened.
+        """
+        path = Path(path)
+        if os.path.lexists(path):
+            file = JournaledFile(path)
+            try:
+                with snapshot(path) as h5:
+                    _check_same(h5, path, sets)
+                    steps = _group(h5, list(sets), next(iter(sets)))["step"][:]
+                later = steps[steps > keep_through]
+                anew = keep_through <= 0 and bool((later > 0).any())
+                if not anew:
+                    with file.transaction() as h5:
+                        _keep_rows(h5, list(sets), len(steps) - len(later))
+                        _write_plan(h5, list(sets), plan)
+                        _add_session(h5, plan, keep_through, later)
+            except BaseException:
+                file.close()
+                raise
+            if not anew:
+                if len(later):
+                    logger.warning(
+                        "%s: training goes on from step %d, so %d later rows (steps %d to %d) were dropped; they "
+                        "will be scored again",
+                        path, max(keep_through, 0), len(later), later[0], later[-1],
+                    )  # fmt: skip
+                return cls(file, path, list(sets), later.tolist())
+            file.close()
+            _set_aside(path, int(steps[-1]))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFileError(f"path={path}: its folder can't be made ({error}). Choose another path.") from error
+
+        def build(h5: h5py.File) -> None:
+            _build(h5, sets, plan)
+            _add_session(h5, plan, keep_through, [])
+
+        return cls(JournaledFile.create(path, build), path, list(sets), [])
+
+    def append(self, row: Row) -> None:
+        """Adds a row; when this returns it is committed.
+
+        Args:
+            row: Of a later step than all before, with an observation for each set.
+
+        Raises:
+            ValueError: If the step is not later, or an observation has the wrong length.
+            OSError: If it can't be written (a full disk, say); the file is as it was, and the row can be tried again.
+        """
+        if self.steps and row.step <= self.steps[-1]:
+            raise ValueError(f"step={row.step}: the file already holds step {self.steps[-1]}; rows come in order.")
+        with self._file.transaction() as h5:
+            for name in self._names:
+                _append(_group(h5, self._names, name), row, row.observations[name])
+        self.steps.append(row.step)
+
+    def rewrite_scorer(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Puts changed scorer settings on record (a batch size made smaller by lack of memory)."""
+        with self._file.transaction() as h5:
+            _group(h5, self._names, name).attrs["scorer"] = json.dumps(settings)
+
+    def scorer_settings(self, name: str) -> dict[str, Any]:
+        """The scorer settings on record."""
+        with snapshot(self.path) as h5:
+            settings: dict[str, Any] = json.loads(_group(h5, self._names, name).attrs["scorer"])
+        return settings
+
+    def rows(self, name: str) -> Iterator[tuple[int, Observation]]:
+        """All rows of a set in order, read a few at a time."""
+        block = 16
+        for start in range(0, len(self.steps), block):
+            with snapshot(self.path) as h5:
+                group, rows = _group(h5, self._names, name), slice(start, start + block)
+                parts = [group[key][rows] for key in ("step", "surprisal", "correct", "entropy")]
+            for step, surprisal, correct, entropy in zip(*parts, strict=True):
+                yield int(step), Observation(surprisal, correct.astype(bool), entropy.astype(np.float32))
+
+    def close(self) -> None:
+        """Lets go of the file; may be called again."""
+        self._file.close()
+
+
+# ---------------------------------------------------------------------- opening
+
+
+def check_format(h5: h5py.File, path: Path) -> None:
+    """Refuses what is not a run file of a version that this code knows.
+
+    Raises:
+        ForeignFileError: If it was not written by curvewatch.
+        RunFileError: If a newer version wrote it.
+    """
+    if h5.attrs.get("format") != layout.FORMAT:
+        raise ForeignFileError(f"path={path}: an HDF5 file, but not a run file of curvewatch. Choose another path.")
+    version = int(h5.attrs["format_version"])
+    if version > layout.FORMAT_VERSION:
+        raise RunFileError(
+            f"path={path}: written in format {version}, this curvewatch knows formats up to {layout.FORMAT_VERSION}. "
+            "Upgrade curvewatch."
+        )
+
+
+def _check_same(h5: h5py.File, path: Path, sets: Mapping[str, SetRecord]) -> None:
+    check_format(h5, path)
+    names = json.loads(h5.attrs["sets"])
+    if list(names) != list(sets):
+        raise TokenSetMismatchError(
+            f"path={path}: it holds the token sets {names}, this run has {list(sets)}. Give the same sets in the same "
+            "order, or choose another path."
+        )
+    for name, record in sets.items():
+        kept = str(_group(h5, names, name).attrs["set_hash"])
+        if kept != record.tokens.hash:
+            raise TokenSetMismatchError(
+                f"path={path}: it holds the curves of token set {kept[:16]}…, but the set given as {name!r} is "
+                f"{record.tokens.hash[:16]}…. Give the set that the run began with (open_run(path).tokens has it), or "
+                "choose another path."
+            )
+
+
+def _group(h5: h5py.File, names: Sequence[str], name: str) -> h5py.Group:
+    """Where a set's datasets stand: the root if it is the only one."""
+    return h5 if len(names) == 1 else h5[name]
+
+
+def _set_aside(path: Path, last_step: int) -> None:
+    for n in range(1, 10_000):
+        aside = path.with_name(f"{path.stem}.{n}{path.suffix}")
+        if not os.path.lexists(aside):
+            os.rename(path, aside)
+            logger.warning(
+                "%s holds a run up to step %d, and training starts anew: it is kept as %s", path, last_step, aside.name
+            )
+            return
+    raise RunFileError(f"path={path}: 9,999 earlier runs stand beside it. Choose another path.")
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def _build(h5: h5py.File, sets: Mapping[str, SetRecord], plan: RunPlan) -> None:
+    h5.attrs["format"] = layout.FORMAT
+    h5.attrs["format_version"] = layout.FORMAT_VERSION
+    h5.attrs["run_id"] = uuid.uuid4().hex
+    h5.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    h5.attrs["sets"] = json.dumps(list(sets))
+    for name, record in sets.items():
+        group = h5 if len(sets) == 1 else h5.create_group(name)
+        _build_set(group, name, record)
+    provenance = h5.create_group(layout.PROVENANCE)
+    provenance.create_dataset("sessions", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(16,))
+    _write_plan(h5, list(sets), plan)
+
+
+def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
+    tokens, texts = record.tokens, record.tokens.texts()
+    group.attrs["set_name"] = name
+    group.attrs["set_hash"] = tokens.hash
+    group.attrs["objective"] = tokens.objective
+    group.attrs["vocab_size"] = tokens.vocab_size or 0
+    group.attrs["model_vocab_size"] = record.model_vocab_size
+    group.attrs["chance"] = float(np.log2(record.model_vocab_size))
+    group.attrs["scorer"] = json.dumps(dict(record.scorer))
+    group.attrs["made_by"] = json.dumps(dict(tokens.made_by), default=str)
+    extents = {"step": 0, "token": len(tokens), "sequence": tokens.n_sequences, "place": tokens.context,
+               "vocabulary_id": len(texts or ()), "planned_step": 0}  # fmt: skip
+    for dataset in layout.DATASETS:
+        if texts is None and dataset.name in ("target_text", "vocabulary_id", "vocabulary_text"):
+            continue
+        _create(group, dataset, tuple(extents[dim] for dim in dataset.dims))
+    for dim in extents:
+        if dim in group:
+            group[dim].make_scale(dim)
+    for dataset in layout.DATASETS:
+        for axis, dim in enumerate(dataset.dims):
+            if dataset.name in group and dataset.name != dim:
+                group[dataset.name].dims[axis].attach_scale(group[dim])
+    group["token"][:] = np.arange(len(tokens), dtype=np.int32)
+    group["sequence"][:] = np.arange(tokens.n_sequences, dtype=np.int32)
+    group["place"][:] = np.arange(tokens.context, dtype=np.int32)
+    group["sequence_index"][:] = tokens.sequence_index
+    group["position"][:] = tokens.position
+    group["target"][:] = tokens.target
+    group["length"][:] = tokens.lengths
+    _write_sequences(group["sequences"], tokens)
+    if texts is not None:
+        group["vocabulary_id"][:] = np.fromiter(texts, np.int32, len(texts))
+        # A NUL would end an HDF5 string early, and a lone surrogate is no UTF-8.
+        clean = {i: text.replace("\0", "\ufffd").encode("utf-8", "replace").decode() for i, text in texts.items()}
+        group["vocabulary_text"][:] = np.array(list(clean.values()), object)
+        group["target_text"][:] = np.array([clean[i] for i in tokens.target.tolist()], object)
+
+
+def _create(group: h5py.Group, dataset: layout.Dataset, shape: tuple[int, ...]) -> None:
+    dtype = h5py.string_dtype() if dataset.dtype == layout.TEXT else np.dtype(dataset.dtype)
+    resizable = dataset.grows or dataset.name == "planned_step"
+    created = group.create_dataset(
+        dataset.name,
+        shape,
+        dtype,
+        maxshape=(None, *shape[1:]) if resizable else shape,
+        chunks=layout.chunks(dataset, shape),
+        # What is written once is compressed; what training waits for is not (it would save a fifth and cost 20 times).
+        **({} if dataset.grows or dataset.dtype == layout.TEXT else {"compression": "gzip", "shuffle": True}),
+    )
+    created.attrs["long_name"] = dataset.about
+    if dataset.units:
+        created.attrs["units"] = dataset.units
+    if dataset.name == "correct":
+        created.attrs["dtype"] = "bool"  # how xarray is told that these bytes are truth values
+
+
+def _write_sequences(target: h5py.Dataset, tokens: TokenSet) -> None:
+    block = max(1, BLOCK_IDS // tokens.context)
+    for start in range(0, tokens.n_sequences, block):
+        lengths = tokens.lengths[start : start + block]
+        padded = np.full((len(lengths), tokens.context), -1, np.int32)
+        padded[np.arange(tokens.context)[None, :] < lengths[:, None]] = tokens.ids[
+            tokens.starts[start] : tokens.starts[start + len(lengths)]
+        ]
+        target[start : start + len(lengths)] = padded
+
+
+def _write_plan(h5: h5py.File, names: Sequence[str], plan: RunPlan) -> None:
+    h5.attrs["max_steps"] = plan.max_steps or 0
+    h5.attrs["schedule"] = plan.schedule
+    for name in names:
+        group = _group(h5, names, name)
+        group["planned_step"].resize((len(plan.planned_steps),))
+        group["planned_step"][:] = plan.planned_steps
+
+
+def _add_session(h5: h5py.File, plan: RunPlan, keep_through: int, dropped: Sequence[int] | NDArray[np.int64]) -> None:
+    sessions = h5[layout.PROVENANCE]["sessions"]
+    session = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "from_step": max(keep_through, 0),
+        "dropped_rows": len(dropped),
+        "dropped_steps": [int(dropped[0]), int(dropped[-1])] if len(dropped) else [],
+        **plan.provenance,
+    }
+    sessions.resize((len(sessions) + 1,))
+    sessions[-1] = json.dumps(session, default=str)
+
+
+def _keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int) -> None:
+    for name in names:
+        group = _group(h5, names, name)
+        for dataset in layout.DATASETS:
+            if dataset.grows:
+                group[dataset.name].resize(n_rows, axis=0)
+
+
+def _append(group: h5py.Group, row: Row, observation: Observation) -> None:
+    n_tokens = group["token"].shape[0]
+    if len(observation) != n_tokens:
+        raise ValueError(f"observations: {len(observation):,} tokens were scored, the file has {n_tokens:,}.")
+    with np.errstate(over="ignore"):  # an entropy beyond float16 becomes inf, which says as much
+        values = {
+            "surprisal": observation.surprisal_bits,
+            "correct": observation.correct.astype(np.uint8),
+            "entropy": observation.entropy_bits.astype(np.float16),
+            "step": row.step,
+            "seconds": row.seconds,
+            "time": row.time,
+        }
+    t = group["step"].shape[0]
+    for name, value in values.items():
+        group[name].resize(t + 1, axis=0)
+        group[name][t] = value

@@ -1,0 +1,351 @@
+"""Watch: joins token set, scorer, schedule, run file and live metrics, and does nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from curvewatch import layout, provenance, ranks
+from curvewatch.batches import Batch
+from curvewatch.errors import RunFileError, ScoringError
+from curvewatch.live import LiveMetrics, Metrics
+from curvewatch.observation import Observation
+from curvewatch.recorder import Recorder
+from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
+from curvewatch.schedule import Plan, Schedule, StepRule
+from curvewatch.scoring import Scorer
+from curvewatch.tokens import TokenSet
+from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, function_sink
+from curvewatch.undisturbed import Around, device_of, nothing_around, unwrap
+
+logger = logging.getLogger("curvewatch")
+
+ON_ERROR = ("warn", "raise")
+# After this many failed observations in a row the watch steps aside: what fails three times will fail again.
+FAILURES_IN_A_ROW = 3
+
+
+class Watch:
+    """Watches a run: `observe(model, step)` after each update, scored when the schedule says so.
+
+    Everything is checked when the first step is seen, before any training step if that is step 0: set against model,
+    path, schedule. From then on trouble is reported and survived, unless `on_error="raise"`.
+
+    Args:
+        tokens: A token set, or several by name (`{"web": a, "code": b}`).
+        path: The run file, created or continued.
+        max_steps: Planned last step; None if open-ended.
+        schedule: A `Schedule`, or what `Schedule.of` takes. None: the host's logging steps; in a loop without any,
+            ten steps a decade and every fiftieth part of the run.
+        forward: `forward(model, batch) -> logits`, for models that can't be called as `model(input_ids)`.
+        batch_size: Sequences scored at once, or "auto".
+        on_error: "warn" (log, and train on) or "raise" (on all ranks), for failures after the start.
+        log: `log(scalars, step)`, called with each observation's metrics besides W&B.
+
+    Raises:
+        TypeError: If `tokens` is no token set.
+        ValueError: If another argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSet | Mapping[str, TokenSet],
+        path: str | os.PathLike[str],
+        *,
+        max_steps: int | None = None,
+        schedule: object = None,
+        forward: Callable[[Any, Batch], Any] | None = None,
+        batch_size: int | str = "auto",
+        on_error: str = "warn",
+        log: LogFunction | None = None,
+    ) -> None:
+        if on_error not in ON_ERROR:
+            raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
+        if log is not None and not callable(log):
+            raise ValueError(f"log={log!r}: a function log(scalars, step) is expected.")
+        self.tokens = named_sets(tokens)
+        self.path = os.path.abspath(os.fspath(path))  # the script may change its folder later
+        self.max_steps = max_steps
+        self.schedule = Schedule.of(schedule) if schedule is not None else None
+        self._scorers = {name: Scorer(one, batch_size=batch_size, forward=forward) for name, one in self.tokens.items()}
+        self._automatic_batches = batch_size == "auto"
+        self._on_error = on_error
+        self._log = log
+        self._reset()
+
+    def _reset(self) -> None:
+        self.plan: Plan | None = None
+        self.file: RunFile | None = None
+        self._recorder: Recorder | None = None
+        self._live: dict[str, LiveMetrics] = {}
+        self._sinks: Sequence[Sink] = ()
+        self._last_step = -1
+        self._failures = 0
+        self._aside = False
+        self._reported: set[str] = set()
+        self._began = time.perf_counter()
+        self._waited = 0.0
+
+    # ------------------------------------------------------------------ the beginning
+
+    def start(
+        self,
+        model: nn.Module,
+        step: int = 0,
+        *,
+        logging_steps: StepRule | None = None,
+        sinks: Sequence[Sink] | None = None,
+        around: Around = nothing_around,
+        host: dict[str, Any] | None = None,
+    ) -> None:
+        """Checks everything, and creates or continues the run file. A collective on several ranks.
+
+        The first `observe` calls it if it was not called before. Called again, it begins a new session: a second
+        `train()`, say.
+
+        Args:
+            model: The live model, on its device.
+            step: Updates done already: 0, or the step that training resumes from. Later rows of the file are dropped.
+            logging_steps: The host's logging steps, for `Schedule.logging()`.
+            sinks: Where metrics are shown; None: in an active W&B run.
+            around: Opened around each scoring; the host's precision context.
+            host: The host's name and settings, for the record.
+
+        Raises:
+            ScoringError: If model and token set don't fit.
+            RunFileError: If the file can't be created or continued; see `RunFile.start`.
+            ValueError: If the schedule can't be planned.
+        """
+        self.close()
+        self._reset()
+        if self.schedule is None:
+            self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
+        self.plan = self.schedule.plan(self.max_steps, logging_steps)
+        for scorer in self._scorers.values():
+            scorer.prepare(model, around)
+        self._open_file(unwrap(model), step, host or {"name": "plain loop"})
+        chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
+        self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
+        self._began = time.perf_counter()
+
+    def _open_file(self, model: nn.Module, step: int, host: dict[str, Any]) -> None:
+        assert self.plan is not None
+        # Rank 0 alone has the file; what it finds, and why it can't go on, all ranks learn together.
+        found: tuple[str | None, int, dict[str, Any]] = (None, -1, {})
+        failure: RunFileError | None = None
+        if ranks.rank() == 0:
+            records = {
+                name: SetRecord(scorer.tokens, scorer.prepared.vocab_size, scorer.settings)
+                for name, scorer in self._scorers.items()
+            }
+            run_plan = RunPlan(
+                self.max_steps, self.plan.steps(), self.plan.schedule.description, provenance.of_session(model, host)
+            )
+            try:
+                # A run that starts anew scores step 0 again, since its first weights may be others.
+                self.file = RunFile.start(self.path, records, run_plan, keep_through=step if step > 0 else -1)
+                settings = {name: self.file.scorer_settings(name) for name in self._scorers}
+                found = (None, self.file.steps[-1] if self.file.steps else -1, settings)
+            except RunFileError as error:
+                failure, found = error, (str(error), -1, {})
+        reason, self._last_step, settings = ranks.from_first(found)
+        if reason is not None:
+            raise failure or RunFileError(f"on rank 0: {reason}")
+        for name, scorer in self._scorers.items():
+            kept = settings[name]["batch_size"]
+            # Rounding depends on what shares a batch, so a resumed run keeps the batches that it began with.
+            if self._automatic_batches:
+                scorer.batch_size = kept
+            elif scorer.batch_size != kept:
+                logger.warning(
+                    "batch_size=%s: the run file began with %s; scores may differ in the last bits",
+                    scorer.batch_size,
+                    kept,
+                )
+        if self.file is not None:
+            for name, scorer in self._scorers.items():
+                live = LiveMetrics(len(scorer.tokens), self.chance(name), self.max_steps)
+                live.replay(self.file.rows(name))
+                self._live[name] = live
+            self._recorder = Recorder(self.file)
+
+    def chance(self, name: str | None = None) -> float:
+        """Chance surprisal of a set: log2 of the number of the model's outputs, bits. Known once started."""
+        scorer = self._scorers[name if name is not None else next(iter(self._scorers))]
+        return scorer.prepared.chance
+
+    # ------------------------------------------------------------------ the one verb
+
+    def due(self, step: int) -> bool:
+        """Whether `observe` would score at `step`. The same on all ranks."""
+        return self.plan is not None and not self._aside and step > self._last_step and self.plan.due(step)
+
+    def observe(self, model: nn.Module, step: int, *, force: bool = False) -> dict[str, float] | None:
+        """Scores the model if `step` is due: after the update, before the next one. A collective on several ranks.
+
+        Args:
+            model: The live model, left exactly as it was.
+            step: Updates done (0: before the first).
+            force: Score whatever the schedule says, unless this step is scored already.
+
+        Returns:
+            The logged metrics by key, if scored (on ranks other than 0 an empty dict); else None.
+
+        Raises:
+            CurvewatchError: At the first call, as `start`; later only with `on_error="raise"`.
+        """
+        if self.plan is None:
+            self.start(model, max(0, step - 1))
+            # What the file holds of this very step is older than the model that is here now.
+        if not (self.due(step) or (force and not self._aside and step > self._last_step)):
+            return None
+        began = time.perf_counter()
+        try:
+            observations, seconds = self._score(model)
+        except ScoringError as error:
+            self._scoring_failed(step, error)
+            return None
+        finally:
+            self._last_step = step
+        self._failures = 0
+        scalars: dict[str, float] = {}
+        failure: Exception | None = None
+        if self._recorder is not None:
+            failure = self._record(step, observations, seconds)
+            try:
+                scalars = self._show(step, observations, seconds, began)
+            except Exception as error:
+                failure = failure or self._report("showing metrics", step, error)
+        self._waited += time.perf_counter() - began
+        if self._on_error == "raise" and not ranks.all_true(failure is None):
+            raise failure or RunFileError(f"step {step}: rank 0 failed; its log says why.")
+        return scalars
+
+    def _score(self, model: nn.Module) -> tuple[dict[str, Observation], dict[str, float]]:
+        observations, seconds = {}, {}
+        for name, scorer in self._scorers.items():
+            _synchronise(model)  # what training still has under way is not the watch's cost
+            began, size = time.perf_counter(), scorer.batch_size
+            observations[name] = scorer.score(model)
+            seconds[name] = time.perf_counter() - began
+            if scorer.batch_size != size and self._recorder is not None:
+                self._recorder.rewrite_scorer(name, scorer.settings)
+        return observations, seconds
+
+    def _record(self, step: int, observations: dict[str, Observation], seconds: dict[str, float]) -> Exception | None:
+        assert self._recorder is not None
+        taken = self._recorder.submit(Row(step, sum(seconds.values()), time.time(), observations))
+        return None if taken and self._recorder.error is None else self._recorder.error or RunFileError("row given up")
+
+    def _show(
+        self, step: int, observations: dict[str, Observation], seconds: dict[str, float], began: float
+    ) -> dict[str, float]:
+        assert self._recorder is not None
+        everything = Metrics({}, {})
+        for name, observation in observations.items():
+            metrics = self._live[name].update(step, observation)
+            metrics.scalars["seconds"] = seconds[name]
+            named = metrics.prefixed(f"curvewatch/{name}")
+            everything.scalars.update(named.scalars)
+            everything.histograms.update(named.histograms)
+        now = time.perf_counter()
+        own = {
+            "step": step,
+            "seconds": now - began,
+            "time_share": (self._waited + now - began) / max(now - self._began, 1e-9),
+            "rows_behind": self._recorder.behind,
+            "rows_lost": self._recorder.lost,
+        }
+        everything.scalars.update({f"curvewatch/watch/{key}": float(value) for key, value in own.items()})
+        for sink in self._sinks:
+            try:
+                sink(everything, step)
+            except Exception as error:
+                self._report(f"logging through {getattr(sink, '__name__', type(sink).__name__)}", step, error)
+                if self._on_error == "raise":
+                    raise
+        return everything.scalars
+
+    # ------------------------------------------------------------------ trouble, and the end
+
+    def _scoring_failed(self, step: int, error: ScoringError) -> None:
+        if self._on_error == "raise":
+            raise error
+        self._failures += 1
+        self._report("scoring", step, error)
+        if self._failures >= FAILURES_IN_A_ROW:
+            self._aside = True
+            logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._failures)
+
+    def _report(self, what: str, step: int, error: Exception) -> Exception:
+        sign = f"{what}: {type(error).__name__}"
+        if sign not in self._reported:
+            self._reported.add(sign)
+            logger.error("%s failed at step %d: %s (training goes on; said once)", what, step, error, exc_info=error)
+        return error
+
+    def finish(self, model: nn.Module, step: int) -> None:
+        """The end of training: scores the last step if the schedule wants it and it was not foreseen, and closes."""
+        if self.plan is not None and self.plan.schedule.last and step > 0:
+            self.observe(model, step, force=True)
+        self.close()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Waits until all observations are committed; whether they are."""
+        return self._recorder.flush(timeout) if self._recorder is not None else True
+
+    def close(self) -> None:
+        """Commits what is queued and closes the file. May be called again; done at exit if forgotten."""
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]:
+    """Token sets by name; a single one is called "eval".
+
+    Raises:
+        TypeError: If there is anything but token sets.
+        ValueError: If a name can't be used in keys and files, or there is none.
+    """
+    if isinstance(tokens, TokenSet):
+        return {layout.DEFAULT_SET: tokens}
+    if not isinstance(tokens, Mapping) or not all(isinstance(one, TokenSet) for one in tokens.values()):
+        raise TypeError(
+            f"tokens: a TokenSet or a dict of them is expected, got {type(tokens).__name__}. Build one with "
+            "TokenSet.from_text, .from_dataset or .from_sequences."
+        )
+    if not tokens:
+        raise ValueError("tokens={}: at least one token set is needed.")
+    taken = {*layout.BY_NAME, layout.PROVENANCE, "watch"}
+    for name in tokens:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in taken:
+            raise ValueError(
+                f"tokens: the name {name!r} can't be used. Letters, digits, '_', '-' and '.' make a name; "
+                f"{', '.join(sorted(taken))} are taken."
+            )
+    return dict(tokens)
+
+
+def default_schedule(max_steps: int | None) -> Schedule:
+    """Where no logging steps are known: ten steps a decade, and every fiftieth part of the run."""
+    logarithmic = Schedule.log(10)
+    return logarithmic if max_steps is None else logarithmic | Schedule.every(max(1, max_steps // 50))
+
+
+def _synchronise(model: nn.Module) -> None:
+    if device_of(model).type == "cuda":
+        torch.cuda.synchronize(device_of(model))
