@@ -7,12 +7,13 @@ computed from the run file are the same numbers from the same code. Suffixes: N 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 
 
 @dataclass
@@ -69,29 +70,34 @@ class ThresholdForgetting:
 
     A non-finite surprisal says nothing about the token: its average and state stay as they were.
 
+    Afterwards, with the whole curve at hand, the same counter runs over the smoothed curve, with each token's halfway
+    threshold and no average of its own: see `threshold_events`.
+
     Attributes:
         n_tokens: N.
-        threshold: Bits; live, half of chance.
+        threshold: Bits; live, half of chance. One number, or one for each token.
         margin: Bits of hysteresis.
         decay: Weight of the past in the moving average (0: no smoothing).
-        average_N: The moving average, bits; NaN before the first finite observation.
+        average_N: The moving average, bits; NaN before the first finite observation. float32, but float64 when the
+            thresholds are an array of float64, so that no event hangs on rounding.
         known_N: Known now.
         events_N: Forgetting events so far.
         first_known_step_N: Fixed-threshold age of acquisition as a step; NaN while not acquired.
     """
 
     n_tokens: int
-    threshold: float
+    threshold: float | FloatArray
     margin: float = 1.0
     decay: float = 0.8
-    average_N: NDArray[np.float32] = field(init=False)
+    average_N: FloatArray = field(init=False)
     known_N: BoolArray = field(init=False)
     events_N: NDArray[np.int32] = field(init=False)
     first_known_step_N: NDArray[np.float64] = field(init=False)
     last_events: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self.average_N = np.full(self.n_tokens, np.nan, np.float32)
+        wide = isinstance(self.threshold, np.ndarray) and self.threshold.dtype == np.float64
+        self.average_N = np.full(self.n_tokens, np.nan, np.float64 if wide else np.float32)
         self.known_N = np.zeros(self.n_tokens, bool)
         self.events_N = np.zeros(self.n_tokens, np.int32)
         self.first_known_step_N = np.full(self.n_tokens, np.nan)
@@ -103,11 +109,15 @@ class ThresholdForgetting:
             step: Training step, greater than every one before.
             surprisal_N: Bits.
         """
-        y_N = np.asarray(surprisal_N, np.float32)
-        # A NaN average (nothing seen yet) starts at the observation itself.
-        previous_N = np.where(np.isnan(self.average_N), y_N, self.average_N)
-        with np.errstate(invalid="ignore"):  # inf - inf, dropped by the finite check below
-            moved_N = previous_N + np.float32(1 - self.decay) * (y_N - previous_N)
+        dtype = self.average_N.dtype.type
+        y_N = np.asarray(surprisal_N, dtype)
+        if self.decay == 0:
+            moved_N = y_N  # previous + (y - previous) would differ from y by a rounding
+        else:
+            # A NaN average (nothing seen yet) starts at the observation itself.
+            previous_N = np.where(np.isnan(self.average_N), y_N, self.average_N)
+            with np.errstate(invalid="ignore"):  # inf - inf, dropped by the finite check below
+                moved_N = previous_N + dtype(1 - self.decay) * (y_N - previous_N)
         np.copyto(self.average_N, moved_N, where=np.isfinite(y_N))
         with np.errstate(invalid="ignore"):
             learned_N = ~self.known_N & (self.average_N <= self.threshold)
@@ -117,3 +127,47 @@ class ThresholdForgetting:
             self.first_known_step_N[learned_N & np.isnan(self.first_known_step_N)] = step
             self.events_N += forgotten_N
         self.last_events = int(np.count_nonzero(forgotten_N)) if step > 0 else 0
+
+
+def threshold_events(
+    smoothed_TN: FloatArray,
+    threshold_N: NDArray[np.float64],
+    *,
+    margin: float = 1.0,
+    rises_N: FloatArray | None = None,
+) -> NDArray[np.int32]:
+    """Returns how often each smoothed curve went from known to forgotten, shape [N].
+
+    Known at or below the token's threshold, forgotten above it by more than `margin`.
+
+    Args:
+        smoothed_TN: Fitted curves at the fitted steps (without step 0), bits.
+        threshold_N: Halfway from chance to the curve's minimum, bits.
+        margin: Bits of hysteresis.
+        rises_N: The curves' forgettability, bits, where it is known already. An event takes a rise of more than
+            `margin`, which few curves have: only those are walked through step by step.
+    """
+    events_N = np.zeros(smoothed_TN.shape[1], np.int32)
+    if rises_N is None:
+        walked = np.arange(events_N.size)
+    else:
+        walked = np.flatnonzero(rises_N > margin - 1e-3)  # with room for rounding in the sum
+    if walked.size:
+        counter = ThresholdForgetting(walked.size, threshold_N[walked], margin, decay=0.0)
+        for t, surprisal_N in enumerate(smoothed_TN[:, walked]):
+            counter.update(t + 1, surprisal_N)  # any step > 0: only the order matters here
+        events_N[walked] = counter.events_N
+    return events_N
+
+
+def count_top1(correct_TN: BoolArray, steps_T: NDArray[Any]) -> Top1Forgetting:
+    """Returns the top-1 counter after all observations of a block.
+
+    Args:
+        correct_TN: Whether each target was the arg-max at each scored step.
+        steps_T: The scored steps, increasing.
+    """
+    counter = Top1Forgetting(correct_TN.shape[1])
+    for step, correct_N in zip(steps_T, correct_TN, strict=True):
+        counter.update(step, correct_N)
+    return counter

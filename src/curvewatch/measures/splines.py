@@ -1,0 +1,82 @@
+"""The spline basis that all curves of a run share, and its roughness penalty.
+
+Uniform cubic B-splines as pyGAM (0.9 to 0.12) builds them: the knots continue past both ends with the same spacing
+(they are not clamped), and the last one is moved by 1e-9. x is log10 of the training step. Suffixes: S points,
+K splines, T fitted steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float64 = NDArray[np.float64]
+
+N_SPLINES = 25
+ORDER = 3
+# pyGAM moves the outermost knot so that the last one is inclusive; it changes the last spline by 1e-8.
+LAST_KNOT_SHIFT = 1e-9
+
+
+@dataclass(frozen=True)
+class SplineBasis:
+    """Cubic B-splines on uniform knots between two points.
+
+    Attributes:
+        lower: x of the first knot inside, log10 of the first fitted step.
+        upper: x of the last knot inside, log10 of the last fitted step.
+    """
+
+    lower: float
+    upper: float
+
+    def unit(self, x: ArrayLike) -> Float64:
+        """Returns x rescaled so that the basis covers [0, 1].
+
+        Args:
+            x: log10 steps.
+        """
+        width = self.upper - self.lower
+        # A single fitted step leaves no width; pyGAM takes 1 there, and so do we.
+        return (np.asarray(x, np.float64) - self.lower) / (width if width > 0 else 1.0)
+
+    def __call__(self, x: ArrayLike) -> Float64:
+        """Returns the value of each spline at each point, shape [S, K].
+
+        Args:
+            x: log10 steps inside [lower, upper], shape [S].
+
+        Raises:
+            ValueError: A point lies outside; a spline says nothing there.
+        """
+        u_S = self.unit(x).ravel()
+        if u_S.size and not (u_S.min() >= -1e-12 and u_S.max() <= 1 + 1e-12):
+            raise ValueError(
+                f"x holds points between {np.min(x):g} and {np.max(x):g}, but the curves are fitted between "
+                f"{self.lower:g} and {self.upper:g} (log10 steps). Evaluate inside that range."
+            )
+        knots = uniform_knots()
+        u_S1 = np.clip(u_S, 0.0, 1.0)[:, None]
+        basis = ((u_S1 >= knots[:-1]) & (u_S1 < knots[1:])).astype(np.float64)
+        for degree in range(1, ORDER + 1):
+            rising = (u_S1 - knots[:-degree]) / (knots[degree:] - knots[:-degree])
+            # Cox-de Boor: each spline rises over its own support and falls where the next one rises.
+            basis = rising[:, :-1] * basis[:, :-1] + (1.0 - rising[:, 1:]) * basis[:, 1:]
+        return basis
+
+
+def uniform_knots() -> Float64:
+    """Returns the knots on the unit interval and three more on each side, shape [K + 4]."""
+    inner = np.linspace(0.0, 1.0, N_SPLINES - ORDER + 1)
+    beyond = np.arange(1, ORDER + 1) * (inner[1] - inner[0])
+    knots = np.concatenate([-beyond[::-1], inner, 1.0 + beyond])
+    knots[-1] += LAST_KNOT_SHIFT
+    return knots
+
+
+def roughness_penalty() -> Float64:
+    """Returns P, shape [K, K]: c'Pc is the sum of squared second differences of the coefficients c."""
+    differences = np.diff(np.eye(N_SPLINES), n=2, axis=0)
+    return differences.T @ differences
