@@ -8,6 +8,7 @@ comes meanwhile isn't refused: its `open` waits until the lease is given back.
 
 from __future__ import annotations
 
+import enum
 import errno
 import fcntl
 import logging
@@ -21,6 +22,7 @@ from typing import Any
 _log = logging.getLogger("curvewatch")
 _BUSY = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_NO_LOCKS = "this file system has no locks: a reader may see a commit half made; reading again helps"
 _warned: set[str] = set()
 
 
@@ -74,7 +76,7 @@ def _flock(fd: int, kind: int) -> bool | None:
     return True
 
 
-def _pauses(seconds: float) -> Iterator[bool]:
+def pauses(seconds: float) -> Iterator[bool]:
     """Yield at once and then every millisecond or so; the value is True on the last round."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
@@ -83,23 +85,33 @@ def _pauses(seconds: float) -> Iterator[bool]:
     yield True
 
 
+class Hold(enum.IntEnum):
+    """How well a file is ours; false if not at all."""
+
+    NONE = 0
+    """A reader is inside."""
+    SHARED = 1
+    """Someone has it open, but not with HDF5's lock: a backup, or a reader with locks switched off."""
+    ALONE = 2
+
+
 @contextmanager
-def exclusive(fd: int, seconds: float) -> Iterator[bool]:
-    """Hold the file for ourselves, waiting at most `seconds`; yields whether no reader is inside.
+def exclusive(fd: int, seconds: float) -> Iterator[Hold]:
+    """Hold the file for ourselves, waiting at most `seconds`; yields how well that went.
 
     A lease first. If none is to be had in time, an exclusive `flock`: it proves that no HDF5 reader is
     inside, and turns newcomers away with an error instead of letting them wait. Where the file system knows
-    neither, True: there the record stays safe, but a reader may see a commit half made (said once in the log).
+    neither, ALONE: there the record stays safe, but a reader may see a commit half made (said once in the log).
     """
     h5py_lock = _h5py_lock()
     leases = h5py_lock is not None
-    for last in _pauses(seconds):
+    for last in pauses(seconds):
         if leases:
             with h5py_lock or nullcontext():
                 granted = _lease(fd)
                 if granted:
                     try:
-                        yield True
+                        yield Hold.ALONE
                     finally:
                         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
                     return
@@ -107,25 +119,25 @@ def exclusive(fd: int, seconds: float) -> Iterator[bool]:
         if last or not leases:
             granted = _flock(fd, fcntl.LOCK_EX)
             if granted is None:
-                warn_once("this file system has no locks: a reader may see a commit half made; reading again helps")
-                yield True
+                warn_once(_NO_LOCKS)
+                yield Hold.ALONE
                 return
             if granted:
                 try:
-                    yield True
+                    yield Hold.SHARED if leases else Hold.ALONE
                 finally:
                     fcntl.flock(fd, fcntl.LOCK_UN)
                 return
-    yield False
+    yield Hold.NONE
 
 
 @contextmanager
 def shared(fd: int, seconds: float) -> Iterator[bool]:
     """Keep writers from changing the file in place, waiting at most `seconds`; yields whether that was granted."""
-    for _ in _pauses(seconds):
+    for _ in pauses(seconds):
         granted = _flock(fd, fcntl.LOCK_SH)
         if granted is None:
-            warn_once("this file system has no locks: a reader may see a commit half made; reading again helps")
+            warn_once(_NO_LOCKS)
             yield True
             return
         if granted:

@@ -13,12 +13,21 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from curvewatch.descriptors import Descriptor
+
 
 class Source(Protocol):
     """Bytes that can be read at an offset."""
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill all of `view` with the bytes from `offset` on; what doesn't exist reads as zeros."""
+
+
+def read(source: Source, start: int, length: int) -> bytes:
+    """Return `length` bytes of a source."""
+    out = bytearray(length)
+    source.read_into(start, memoryview(out))
+    return bytes(out)
 
 
 class Memory:
@@ -33,16 +42,21 @@ class Memory:
 
 
 class Disk:
-    """An open file as a source. Owns nothing: whoever opened `fd` closes it."""
+    """An open file as a source; it stays open as long as anyone may read from here."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+
+    @property
+    def size(self) -> int:
+        """The length of the file in bytes, now."""
+        return os.fstat(self._descriptor.fd).st_size
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Read at `offset`; past the end of the file there are zeros, as in HDF5's own driver."""
         done = 0
         while done < len(view):
-            n = os.preadv(self.fd, [view[done:]], offset + done)
+            n = os.preadv(self._descriptor.fd, [view[done:]], offset + done)
             if n == 0:
                 view[done:] = bytes(len(view) - done)
                 return
@@ -64,9 +78,7 @@ class Piece(NamedTuple):
 
     def read(self) -> bytes:
         """Return the bytes."""
-        out = bytearray(self.stop - self.start)
-        self.source.read_into(self.at, memoryview(out))
-        return bytes(out)
+        return read(self.source, self.at, self.stop - self.start)
 
 
 class Extents:
@@ -112,6 +124,13 @@ class Extents:
                 above.put(piece.part(at, piece.stop))
         return below, above
 
+    def in_memory(self) -> Extents:
+        """Return the same changes, all read now."""
+        copy = Extents()
+        for piece in self:
+            copy.put(Piece(piece.start, piece.stop, Memory(piece.read()), 0))
+        return copy
+
     def clear(self) -> None:
         """Forget all changes."""
         self._starts.clear()
@@ -124,11 +143,6 @@ class Extents:
     def __len__(self) -> int:
         """Return the number of pieces."""
         return len(self._pieces)
-
-    @property
-    def nbytes(self) -> int:
-        """How many bytes of the file are changed."""
-        return sum(piece.stop - piece.start for piece in self)
 
     def _span(self, start: int, stop: int) -> tuple[int, int]:
         i, j = bisect_left(self._starts, start), bisect_left(self._starts, stop)

@@ -18,16 +18,16 @@ import fcntl
 import os
 import stat
 import struct
-import threading
-import weakref
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
+from curvewatch.descriptors import Descriptor, Registry, inode_at
 from curvewatch.diskio import BLOCK, sync, sync_directory, write_all
 from curvewatch.errors import FileBusyError, RunFileError
 from curvewatch.filelock import warn_once
-from curvewatch.overlay import Disk, Extents, Piece
+from curvewatch.overlay import Disk, Extents, Piece, read
 
 SUFFIX = ".journal"
 _HEADER = struct.Struct("<24s16sQI")
@@ -62,83 +62,48 @@ class _Record(NamedTuple):
     stop: int
 
 
-# --- descriptors -------------------------------------------------------------------------------------------------
-# POSIX locks fall when the process closes ANY descriptor of the file, also one that never locked. So within a
-# process all users of a journal share what is open, and it is closed when the last of them lets go.
-
-
-class _Descriptor:
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.inode = _inode(os.fstat(fd))
-        self.older: _Descriptor | None = None
-        self.writes = False
-        weakref.finalize(self, os.close, fd)
-
-
-_open: weakref.WeakValueDictionary[tuple[int, int], _Descriptor] = weakref.WeakValueDictionary()
-_open_lock = threading.RLock()
-
-
-def _inode(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
-def _forget_after_fork() -> None:
-    global _open_lock
-    _open_lock = threading.RLock()
-    for descriptor in list(_open.values()):
-        descriptor.writes = False
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
-
-
-def _share(descriptor: _Descriptor) -> None:
-    descriptor.older = _open.get(descriptor.inode)
-    _open[descriptor.inode] = descriptor
-
-
-def _regular(fd: int, path: str) -> None:
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise RunFileError(f"{path}: not a regular file, where the journal should be. Move it away.")
-
-
-# --- reading -----------------------------------------------------------------------------------------------------
+_registry = Registry()
 
 
 class RedoLog:
     """An open journal; `acquire` makes it writable for one process, `peek` reads it beside a writer."""
 
-    def __init__(self, path: str, descriptor: _Descriptor) -> None:
+    def __init__(self, path: str, descriptor: Descriptor) -> None:
         self.path = path
-        self._descriptor = descriptor
-        self.source = Disk(descriptor.fd)
+        self.source = Disk(descriptor)
         self.end = 0
         """Where the next record goes; 0 as long as there is no header."""
+        self.locked = False
+        """Whether a lock really keeps other writers out; some file systems have none."""
+        self._descriptor = descriptor
+        self._fd = descriptor.fd
         self._settled = False
 
     @classmethod
     def peek(cls, path: str) -> RedoLog | None:
-        """Return the journal at `path` for reading only, or None if there is none."""
-        with _open_lock:
-            try:
-                descriptor = _open.get(_inode(os.stat(path, follow_symlinks=False)))
-                if descriptor is None:
-                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-                    _regular(fd, path)
-                    _share(descriptor := _Descriptor(fd))
-            except FileNotFoundError:
-                return None
+        """Return the journal at `path` for reading only, or None if there is none.
+
+        Raises:
+            OSError: It can't be opened.
+        """
+        with _registry.lock:
+            descriptor = _registry.get(path)
+            if descriptor is None:
+                try:
+                    descriptor = _open(path, os.O_RDONLY)
+                except FileNotFoundError:
+                    return None
+                _registry.share(descriptor)
             return cls(path, descriptor)
 
-    def load(self) -> tuple[Header | None, Chain | None]:
+    def load(self, stop: int | None = None) -> tuple[Header | None, Chain | None]:
         """Return what a crash, or a writer at work, has left here; the bytes stay in the journal.
 
         Each is None if there is none that is whole. The next record will follow the last whole one.
+        With `stop`, what lies behind that offset doesn't count.
         """
-        size = os.fstat(self._descriptor.fd).st_size
+        size = os.fstat(self._fd).st_size
+        size = size if stop is None else min(stop, size)
         header = self._header()
         if header is None:
             return None, None
@@ -155,7 +120,7 @@ class RedoLog:
     def _header(self) -> Header | None:
         raw = self._read(0, _HEADER.size)
         magic, file_id, state_at, crc = _HEADER.unpack(raw)
-        if magic != _HEADER_MAGIC or crc != zlib.crc32(raw[:-4]):
+        if magic != _HEADER_MAGIC or crc != zlib.crc32(raw[:-4]) or state_at >= 1 << 62:
             return None
         return Header(file_id, state_at)
 
@@ -190,9 +155,11 @@ class RedoLog:
         return True
 
     def _read(self, at: int, length: int) -> bytes:
-        out = bytearray(length)
-        self.source.read_into(at, memoryview(out))
-        return bytes(out)
+        return read(self.source, at, length)
+
+    def fingerprint(self) -> bytes:
+        """Return bytes that change when the journal is emptied or begun anew."""
+        return self._read(0, _HEADER.size + _RECORD.size)
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -204,24 +171,18 @@ class RedoLog:
             FileBusyError: Another writer, in this process or another, holds it.
             OSError: It can't be made, opened or synced.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         while True:
-            with _open_lock:
-                try:
-                    older = _open.get(_inode(os.stat(path, follow_symlinks=False)))
-                except FileNotFoundError:
-                    older = None
-                if older is not None and older.writes:  # opening and closing it once more would drop the lock
-                    raise FileBusyError(f"{path}: this process already writes the file. Close the other writer.")
-                fd = os.open(path, flags, mode)
-                _regular(fd, path)
-                descriptor = _Descriptor(fd)
+            with _registry.lock:
+                shared = _registry.get(path)
+                if shared is not None and shared.holds_lock:  # to open and close it once more would drop the lock
+                    raise FileBusyError(f"{path}: this process already writes the file. Close the other handle.")
+                descriptor = _open(path, os.O_RDWR | os.O_CREAT, mode)
                 log = cls(path, descriptor)
                 log.lock()
                 if not log.is_at_its_path():  # a writer that was closing removed it while we opened it
                     continue
-                descriptor.writes = True
-                _share(descriptor)
+                descriptor.holds_lock = True
+                _registry.share(descriptor)
             sync_directory(os.path.dirname(path))  # a commit in a file without a name would be lost
             return log
 
@@ -232,7 +193,8 @@ class RedoLog:
             FileBusyError: Another process holds it.
         """
         try:
-            fcntl.lockf(self._descriptor.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.locked = True
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise FileBusyError(
@@ -244,10 +206,32 @@ class RedoLog:
 
     def is_at_its_path(self) -> bool:
         """Return whether the name still leads to this journal."""
+        return inode_at(self.path) == self._descriptor.inode
+
+    def remade(self) -> RedoLog:
+        """Return a new journal with the same records, at the same offsets, for this one that was deleted.
+
+        Raises:
+            FileBusyError: Another process has begun to write.
+            RunFileError: Another process wrote, and crashed.
+            OSError: It can't be made.
+        """
+        new = RedoLog.acquire(self.path, stat.S_IMODE(os.fstat(self._fd).st_mode))
         try:
-            return _inode(os.stat(self.path, follow_symlinks=False)) == self._descriptor.inode
-        except FileNotFoundError:
-            return False
+            if new.load()[1] is not None:
+                raise RunFileError(
+                    f"{self.path}: another program wrote meanwhile. Close this handle and open it again."
+                )
+            new.discard()
+            for at in range(0, self.end, BLOCK):
+                write_all(new._fd, self._read(at, min(BLOCK, self.end - at)), at)
+            sync(new._fd)
+        except BaseException:
+            new.release(remove=False)
+            raise
+        new.end = self.end
+        self._descriptor.holds_lock = False
+        return new
 
     def append(self, header: Header, sequence: int, end: int, changes: Extents) -> Extents:
         """Write one record and wait for the disk: the transaction is committed when this returns.
@@ -258,10 +242,9 @@ class RedoLog:
         Raises:
             OSError: It isn't committed; call `settle` before anything that it refers to is touched.
         """
-        fd = self._descriptor.fd
         if self.end < _HEADER.size:
             raw = _HEADER.pack(_HEADER_MAGIC, *header, 0)[:-4]
-            write_all(fd, raw + struct.pack("<I", zlib.crc32(raw)), 0)
+            write_all(self._fd, raw + struct.pack("<I", zlib.crc32(raw)), 0)
         at = max(self.end, _HEADER.size)
         table = b"".join(_ENTRY.pack(piece.start, piece.stop - piece.start) for piece in changes)
         head = _RECORD.pack(_RECORD_MAGIC, 0, sequence, end, len(changes))[8:] + table
@@ -272,13 +255,17 @@ class RedoLog:
         for piece in changes:
             content = piece.read()
             crc = zlib.crc32(content, crc)
-            write_all(fd, content, content_at)
+            write_all(self._fd, content, content_at)
             logged.put(Piece(piece.start, piece.stop, self.source, content_at))
             content_at += len(content)
-        write_all(fd, _RECORD_MAGIC + struct.pack("<I", crc) + head, at)
-        sync(fd)
+        write_all(self._fd, _RECORD_MAGIC + struct.pack("<I", crc) + head, at)
+        sync(self._fd)
         self.end, self._settled = content_at, True
         return logged
+
+    def rewind(self, end: int) -> None:
+        """Drop what was written behind `end`, in memory; `settle` does it on disk."""
+        self.end, self._settled = end, False
 
     def settle(self) -> None:
         """Make sure that nothing stands on disk behind the last committed record.
@@ -287,8 +274,8 @@ class RedoLog:
             OSError: A record whose commit failed may still come back after a power cut.
         """
         if not self._settled:
-            os.ftruncate(self._descriptor.fd, self.end)
-            sync(self._descriptor.fd)
+            os.ftruncate(self._fd, self.end)
+            sync(self._fd)
             self._settled = True
 
     def reset(self) -> None:
@@ -298,12 +285,12 @@ class RedoLog:
             OSError: As for `settle`, which finishes the work.
         """
         if self.end > _HEADER.size:
-            self.end, self._settled = _HEADER.size, False
+            self.rewind(_HEADER.size)
         self.settle()
 
     def set_aside(self) -> str:
         """Keep a copy of a journal that isn't this file's, empty it, and return the name of the copy."""
-        size = os.fstat(self._descriptor.fd).st_size
+        size = os.fstat(self._fd).st_size
         for n in range(1, 1000):
             name = f"{self.path}.stale{n}"
             try:
@@ -325,7 +312,7 @@ class RedoLog:
 
     def discard(self) -> None:
         """Empty the journal together with its header."""
-        self.end, self._settled = 0, False
+        self.rewind(0)
         self.settle()
 
     def release(self, remove: bool) -> None:
@@ -335,8 +322,13 @@ class RedoLog:
                 os.unlink(self.path)
                 sync_directory(os.path.dirname(self.path))
         finally:
-            self._descriptor.writes = False
-            try:
-                fcntl.lockf(self._descriptor.fd, fcntl.LOCK_UN)
-            except OSError:
-                pass  # it falls when the last reader in this process lets go of the descriptor
+            self._descriptor.holds_lock = False
+            with suppress(OSError):  # then it falls when the last reader in this process lets go
+                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+
+def _open(path: str, flags: int, mode: int = 0) -> Descriptor:
+    descriptor = Descriptor(os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode))
+    if not stat.S_ISREG(os.fstat(descriptor.fd).st_mode):
+        raise RunFileError(f"{path}: not a regular file, where the journal should be. Move it away.")
+    return descriptor
