@@ -16,7 +16,8 @@ from curvewatch.measures.smoothing import Floats, Road
 
 CHUNK_TOKENS = 16384  # width of the run file's chunks; a block that cuts a chunk reads it twice
 BLOCK_BYTES = 2**27  # of curves in memory at a time, in the precision they are fitted in
-FIT_TOKENS = 2048  # fitted at a time: the intermediate matrices stay in the processor's cache
+FIT_TOKENS = 2048  # fitted at a time, at most: the intermediate matrices stay in the processor's cache
+FIT_VALUES = 2**22  # in one such part: with thousands of steps it holds fewer tokens
 
 
 class CurvesLike(Protocol):
@@ -97,23 +98,58 @@ def choose_road(curves_TN: CurvesLike, dtype: Road | None, *, paper: bool) -> Ro
     return "float32" if curves_TN.dtype in (np.float16, np.float32) else "float64"
 
 
-def token_blocks(curves_TN: CurvesLike, block_tokens: int | None = None) -> Iterator[slice]:
-    """Yields slices of tokens that together cover all of them, each small enough to hold in memory.
+def check_correct(correct: CurvesLike | ArrayLike | None, curves_TN: CurvesLike) -> CurvesLike | None:
+    """Returns `correct` as something that can be sliced, after checking that it has the shape of the curves."""
+    if correct is None:
+        return None
+    correct_TN = as_curves(correct)
+    if tuple(correct_TN.shape) != tuple(curves_TN.shape):
+        raise ValueError(
+            f"correct has shape {tuple(correct_TN.shape)}, surprisal {tuple(curves_TN.shape)}; both are [step, token]."
+        )
+    return correct_TN
+
+
+def block_width(curves_TN: CurvesLike, *, share: int = 1) -> int:
+    """Returns how many tokens to read at a time: whole HDF5 chunks, or an even part of one where they are too large.
 
     Args:
         curves_TN: The curves.
-        block_tokens: Tokens in a slice; by default whole HDF5 chunks, as many as `BLOCK_BYTES` allows.
+        share: How many arrays of this size share the memory.
     """
-    n_steps, n_tokens = curves_TN.shape
+    chunks = getattr(curves_TN, "chunks", None)
+    width = int(chunks[1]) if chunks else CHUNK_TOKENS
+    affordable = max(1, BLOCK_BYTES // (8 * max(curves_TN.shape[0], 1) * share))
+    while width > affordable:  # halves, so that no block straddles two chunks
+        width = -(-width // 2)
+    return affordable // width * width
+
+
+def fit_width(n_steps: int, *, share: int = 1) -> int:
+    """Returns how many tokens to work on at a time inside a block; `share` arrays of their curves are alive at once."""
+    return max(16, min(FIT_TOKENS, FIT_VALUES // max(n_steps * share, 1)))
+
+
+def parts(tokens: slice, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yields the parts of a block, each as its columns within the block and as tokens of the run."""
+    size = tokens.stop - tokens.start
+    for start in range(0, size, width):
+        stop = min(start + width, size)
+        yield slice(start, stop), slice(tokens.start + start, tokens.start + stop)
+
+
+def token_blocks(curves_TN: CurvesLike, block_tokens: int | None = None) -> Iterator[slice]:
+    """Yields slices of tokens that together cover all of them.
+
+    Args:
+        curves_TN: The curves.
+        block_tokens: Tokens in a slice; None takes `block_width`.
+    """
     if block_tokens is None:
-        chunks = getattr(curves_TN, "chunks", None)
-        width = int(chunks[1]) if chunks else CHUNK_TOKENS
-        affordable = max(1, BLOCK_BYTES // (8 * max(n_steps, 1)))
-        while width > affordable:  # halves, so that no block straddles two chunks
-            width = -(-width // 2)
-        block_tokens = affordable // width * width
+        block_tokens = block_width(curves_TN)
     if block_tokens < 1:
         raise ValueError(f"block_tokens is {block_tokens}; it must be at least 1.")
+    n_tokens = curves_TN.shape[1]
     for start in range(0, n_tokens, block_tokens):
         yield slice(start, min(start + block_tokens, n_tokens))
 
@@ -122,3 +158,8 @@ def read(curves_TN: CurvesLike, tokens: slice, road: Road) -> Floats:
     """Returns one block of curves in the given precision, shape [T, block]."""
     block_TN: Floats = np.asarray(curves_TN[:, tokens], dtype=road)
     return block_TN
+
+
+def read_correct(correct_TN: CurvesLike | None, tokens: slice) -> NDArray[np.bool_] | None:
+    """Returns one block of whether the targets were the arg-max, shape [T, block]."""
+    return None if correct_TN is None else np.asarray(correct_TN[:, tokens], bool)

@@ -73,12 +73,13 @@ class Measurer:
         if again.size:
             exact = self.smoother.exact.fit(curves_FN[:, again])
             fit.overwrite(again, exact)
-            for values_N, exact_N in zip(acquisition, self._exact_grid.search(exact, self.chance), strict=True):
-                values_N[again] = exact_N
+            exactly = self._exact_grid.search(exact, self.chance)
+            for name in Acquisition._fields:
+                getattr(acquisition, name)[again] = getattr(exactly, name)
         return fit, acquisition
 
-    def measure(self, curves_TN: Floats, correct_TN: NDArray[np.bool_] | None = None) -> Columns:
-        """Returns the columns of the table for one block.
+    def measure(self, curves_TN: Floats, correct_TN: NDArray[np.bool_] | None = None) -> tuple[Columns, Fit | None]:
+        """Returns the columns of the table for one block, and its fit if there is one.
 
         Args:
             curves_TN: Surprisal, bits.
@@ -94,19 +95,18 @@ class Measurer:
                 columns[name] = np.full(n, np.nan)
             columns["acquisition_status"] = np.full(n, UNFITTED, np.int8)
             columns["forgetting_events_threshold"] = columns["smoothing_lambda"] = np.full(n, np.nan)
-        else:
-            columns |= self._smoothed_measures(curves_TN)
-        return columns | self._top1_measures(n, correct_TN)
+            return columns | self._top1_measures(n, correct_TN), None
+        smoothed, fit = self._smoothed_measures(curves_TN, self.smoother)
+        return columns | smoothed | self._top1_measures(n, correct_TN), fit
 
-    def _smoothed_measures(self, curves_TN: Floats) -> Columns:
-        assert self.smoother is not None
+    def _smoothed_measures(self, curves_TN: Floats, smoother: Smoother) -> tuple[Columns, Fit]:
         fit, acquired = self.fit(curves_TN)
-        smoothed_TN = fit.at(self.smoother.basis_TK)
+        smoothed_TN = fit.at(smoother.basis_TK)
         rises_N = forgettability(smoothed_TN)
         events_N = threshold_events(smoothed_TN, acquired.threshold_N, margin=self.margin, rises_N=rises_N)
         missing_N = ~fit.finite_N
         rises_N[missing_N] = np.nan
-        return {
+        columns: Columns = {
             "age_of_acquisition": acquired.age_N,
             "acquisition_status": acquired.status_N,
             "acquisition_threshold": acquired.threshold_N,
@@ -115,6 +115,7 @@ class Measurer:
             "forgetting_events_threshold": np.where(missing_N, np.nan, events_N),
             "smoothing_lambda": np.where(missing_N, np.nan, LAMBDAS[fit.lambda_index_N]),
         }
+        return columns, fit
 
     def _top1_measures(self, n: int, correct_TN: NDArray[np.bool_] | None) -> Columns:
         if correct_TN is None or not self.steps_T.size:
@@ -203,11 +204,7 @@ def measure_curves(
     """
     curves_TN = blocks.as_curves(surprisal_TN)
     steps_T = blocks.check_curves(curves_TN, steps)
-    correct_TN = None if correct is None else blocks.as_curves(correct)
-    if correct_TN is not None and tuple(correct_TN.shape) != tuple(curves_TN.shape):
-        raise ValueError(
-            f"correct has shape {tuple(correct_TN.shape)}, surprisal {tuple(curves_TN.shape)}; both are [step, token]."
-        )
+    correct_TN = blocks.check_correct(correct, curves_TN)
     road = blocks.choose_road(curves_TN, dtype, paper=paper)
     measurer = Measurer(steps_T, chance=chance, max_steps=max_steps, paper=paper, road=road, margin=margin)
     messages: list[str] = []
@@ -215,15 +212,17 @@ def measure_curves(
         blocks.warn(note, messages)
 
     n_tokens = curves_TN.shape[1]
-    columns = _empty_like(measurer.measure(np.empty((steps_T.size, 0), road)), n_tokens)
+    no_tokens, _ = measurer.measure(np.empty((steps_T.size, 0), road))
+    columns = {name: np.empty(n_tokens, column.dtype) for name, column in no_tokens.items()}
     for tokens in blocks.token_blocks(curves_TN, block_tokens):
         block_TN = blocks.read(curves_TN, tokens, road)
-        block_correct_TN = None if correct_TN is None else np.asarray(correct_TN[:, tokens], bool)
-        for start in range(0, block_TN.shape[1], blocks.FIT_TOKENS):
-            part = slice(start, min(start + blocks.FIT_TOKENS, block_TN.shape[1]))
-            part_correct_TN = None if block_correct_TN is None else block_correct_TN[:, part]
-            for name, values_N in measurer.measure(block_TN[:, part], part_correct_TN).items():
-                columns[name][tokens.start + part.start : tokens.start + part.stop] = values_N
+        block_correct_TN = blocks.read_correct(correct_TN, tokens)
+        for part, out in blocks.parts(tokens, blocks.fit_width(steps_T.size)):
+            part_columns, _ = measurer.measure(
+                block_TN[:, part], None if block_correct_TN is None else block_correct_TN[:, part]
+            )
+            for name, values_N in part_columns.items():
+                columns[name][out] = values_N
         if progress is not None:
             progress(tokens.stop, n_tokens)
 
@@ -245,7 +244,3 @@ def measure_curves(
         warnings=tuple(messages),
     )
     return MeasureTable(columns, info)
-
-
-def _empty_like(columns: Columns, n_tokens: int) -> Columns:
-    return {name: np.empty(n_tokens, column.dtype) for name, column in columns.items()}

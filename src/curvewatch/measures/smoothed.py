@@ -115,9 +115,8 @@ def smooth_curves(
     smoother = Smoother(np.log10(fitted_T.astype(np.float64)), paper=paper, dtype=road)
     for tokens in blocks.token_blocks(curves_TN, block_tokens):
         block_TN = blocks.read(curves_TN, tokens, road)[first:]
-        for start in range(0, block_TN.shape[1], blocks.FIT_TOKENS):
-            fit = smoother.fit(block_TN[:, start : start + blocks.FIT_TOKENS])
-            out = slice(tokens.start + start, tokens.start + start + fit.finite_N.size)
+        for part, out in blocks.parts(tokens, blocks.fit_width(fitted_T.size)):
+            fit = smoother.fit(block_TN[:, part])
             # The splines sum to one: the centre goes back on by adding it to every coefficient.
             coefficients_KN[:, out] = np.where(fit.finite_N, fit.coefficients_KN + fit.centre_N, np.nan)
             lambda_N[out] = np.where(fit.finite_N, LAMBDAS[fit.lambda_index_N], np.nan)
