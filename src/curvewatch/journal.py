@@ -229,7 +229,7 @@ class JournaledFile:
         head = superblock.parse(read(Layer(self._view(), overlay.changes), 0, superblock.SIZE))
         if head is None or head.flags or head.end > overlay.size:
             raise RunFileError(f"{self.path}: HDF5 did not close the file; nothing was committed")
-        changes, _ = _without_repetitions(overlay.changes, self._view()).split(head.end)
+        changes, _ = _without_repetitions(overlay.changes, self._view(), old_end).split(head.end)
         if not changes and head.end == old_end:
             return
         number = self._commit_number + 1
@@ -384,11 +384,14 @@ class JournaledFile:
             _log.warning("%s", closing)
 
 
-def _without_repetitions(changes: Extents, view: Source) -> Extents:
-    """Leave out small pieces that only repeat what the file holds: HDF5 rewrites some metadata unchanged."""
+def _without_repetitions(changes: Extents, view: Source, end: int) -> Extents:
+    """Leave out small pieces that only repeat what the file holds: HDF5 rewrites some metadata unchanged.
+
+    What stands past the `end` of the file doesn't count, even if it is the same: it is about to be cut off.
+    """
     out = Extents()
     for piece in changes:
         length = piece.stop - piece.start
-        if length > 4096 or piece.read() != read(view, piece.start, length):
+        if length > 4096 or piece.stop > end or piece.read() != read(view, piece.start, length):
             out.put(piece)
     return out
