@@ -1,25 +1,31 @@
 """Run: reads a run file, also while training is still writing it.
 
 The file is opened for each access and closed again, so a Run neither blocks the writer nor sees half a row, and what
-it shows grows as the file does.
+it shows grows as the file does. What is worked out from it (measures, tables, single curves) lives in the rooms of
+`analysis`, which are loaded when first asked for.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch import layout
+from curvewatch.errors import RunFileError
 from curvewatch.journal import snapshot
 from curvewatch.runfile import check_format
 from curvewatch.tokens import TokenSet
+
+if TYPE_CHECKING:
+    from curvewatch.analysis.curve import TokenCurve
+    from curvewatch.measures import MeasureTable
 
 
 def open_run(path: str | os.PathLike[str], set_name: str | None = None) -> Run:
@@ -41,17 +47,32 @@ class Curves:
     """One [step, token] dataset of a run, read when indexed: `run.surprisal[-1]`, `run.surprisal[:, 17]`.
 
     It is sliced like a NumPy array, and `numpy.asarray` reads it whole.
+
+    Args:
+        run: Where it stands.
+        name: Of the dataset.
+        dtype: To read it as.
+        n_rows: Show only the first rows, so that the shape stays while the file grows; None shows all there are.
+
+    Attributes:
+        chunks: Steps and tokens that are stored together; blocks of tokens are best read by multiples of the latter.
     """
 
-    def __init__(self, run: Run, name: str, dtype: Any) -> None:
+    def __init__(self, run: Run, name: str, dtype: Any, n_rows: int | None = None) -> None:
         self._run = run
         self._name = name
+        self._n_rows = n_rows
         self.dtype = np.dtype(dtype)
+        self.chunks = layout.chunks(layout.BY_NAME[name], (0, run.n_tokens))
 
     @property
     def shape(self) -> tuple[int, int]:
         """Steps, tokens; the first grows while training goes on."""
-        return (len(self._run), self._run.n_tokens)
+        return (len(self._run) if self._n_rows is None else self._n_rows, self._run.n_tokens)
+
+    def first(self, n_rows: int) -> Curves:
+        """The same, of the first `n_rows` steps only."""
+        return Curves(self._run, self._name, self.dtype, n_rows)
 
     @property
     def ndim(self) -> int:
@@ -64,7 +85,7 @@ class Curves:
     def __getitem__(self, index: Any) -> Any:
         rows, *rest = index if isinstance(index, tuple) else (index,)
         with self._run.group() as group:
-            found = group[self._name][(_row(rows, group["step"].shape[0]), *rest)]
+            found = group[self._name][(_rows(rows, group["step"].shape[0], self._n_rows), *rest)]
         return found.astype(self.dtype) if isinstance(found, np.ndarray) else self.dtype.type(found)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -193,6 +214,88 @@ class Run:
                 )
         return self._tokens
 
+    # ------------------------------------------------------------------ worked out from it
+
+    def measures(
+        self, *, paper: bool = False, refresh: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> MeasureTable:
+        """Every measure of every token, as of this moment's rows.
+
+        Computed once and kept beside the file (`<file>.<set>.measures.npz`), with everything that went in; when rows
+        came or changed, or the code of the measures did, it is computed anew. A folder that can't be written costs
+        only the time of doing it again.
+
+        Args:
+            paper: The values of the paper's released code; see `measures.measure_curves`.
+            refresh: Compute it even if it is kept.
+            progress: Called with the number of tokens done and in all.
+
+        Warns:
+            MeasureWarning: What the reader should know before trusting a column; also in `table.info.warnings`.
+        """
+        from curvewatch.analysis.cache import measures_of
+
+        return measures_of(self, paper=paper, refresh=refresh, progress=progress)
+
+    def curve(self, i: int) -> TokenCurve:
+        """One token's curve: raw, smoothed, with its measures and its context.
+
+        Args:
+            i: Index of the token; negative counts from the end.
+
+        Raises:
+            IndexError: If there is no such token.
+        """
+        from curvewatch.analysis.curve import curve_of
+
+        return curve_of(self, i)
+
+    def show(self, i: int, width: int = 88, height: int = 16) -> str:
+        """Context, target and curve of token `i`, drawn in characters: `print(run.show(17))`.
+
+        Args:
+            i: Index of the token; negative counts from the end.
+            width: Columns.
+            height: Lines of the drawing.
+
+        Raises:
+            IndexError: If there is no such token.
+        """
+        from curvewatch.analysis.terminal import drawn
+
+        return drawn(self.curve(i), width, height)
+
+    def select(self, **conditions: Any) -> NDArray[np.int64]:
+        """Indices of the tokens that fulfil all conditions; see `analysis.select.select` for what can be asked.
+
+        For example `run.select(token="the", min_forgetting=2, sort="forgettability", limit=10)`.
+
+        Raises:
+            ValueError: If there is no such condition, naming those there are.
+        """
+        from curvewatch.analysis.select import select
+
+        return select(self, **conditions)
+
+    def to_pandas(self, *, paper: bool = False) -> Any:
+        """A pandas DataFrame: one row a token, with its text, place and measures. Needs `curvewatch[analysis]`."""
+        from curvewatch.analysis.frames import token_frame
+
+        return token_frame(self, paper=paper)
+
+    def to_xarray(self, *, measures: bool = False) -> Any:
+        """An xarray Dataset with the file's names, dimensions and units. Needs `curvewatch[analysis]`.
+
+        Curves are read when they are indexed or computed with, and only those asked for; the Dataset keeps the rows
+        of this moment while the file grows.
+
+        Args:
+            measures: Add the measures, along `token`.
+        """
+        from curvewatch.analysis.frames import dataset_of
+
+        return dataset_of(self, measures=measures)
+
     def _read(self, name: str) -> NDArray[Any]:
         with self.group() as group:
             values: NDArray[Any] = group[name][:]
@@ -218,8 +321,21 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _row(rows: Any, n_rows: int) -> Any:
-    """A single row counted from the front, since h5py knows the length only of this moment's file."""
+def _rows(rows: Any, in_file: int, shown: int | None) -> Any:
+    """Rows counted from the front, since h5py knows the length only of this moment's file.
+
+    Raises:
+        IndexError: If a single row is not there.
+        RunFileError: If rows that were there are gone: training resumed from before them.
+    """
+    n_rows = in_file if shown is None else shown
+    if n_rows > in_file:
+        raise RunFileError(
+            f"the file had {n_rows:,} observations and now has {in_file:,}: training was resumed from an earlier step "
+            "meanwhile. Read it again."
+        )
+    if isinstance(rows, slice):
+        return slice(*rows.indices(n_rows))
     if not isinstance(rows, (int, np.integer)) or isinstance(rows, bool):
         return rows
     if not -n_rows <= rows < n_rows:

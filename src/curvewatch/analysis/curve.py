@@ -1,0 +1,100 @@
+"""One token's curve with all that a reader wants to know of it.
+
+Suffix: T rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.analysis.moment import Moment
+from curvewatch.measures import MeasureWarning, SmoothedCurves, measure_curves, smooth_curves
+from curvewatch.run import Run
+from curvewatch.tokens import TokenSet, TokenView
+
+
+@dataclass(frozen=True)
+class TokenCurve:
+    """One token over a run.
+
+    Attributes:
+        token: Context and target as text; without a tokenizer, as ids in angle brackets.
+        target: Id of the target.
+        steps_T: Scored steps.
+        surprisal_T: Bits.
+        correct_T: Whether the target was the arg-max.
+        entropy_T: Entropy of the predicted distribution, bits.
+        smoothed_T: The smoothed curve, bits; NaN at step 0 and where there is no fit.
+        fit: The smoothed curve at any step between the first and the last.
+        chance: Bits.
+        measures: Value (or word) of each measure by name.
+        source: Name of the run file.
+    """
+
+    token: TokenView
+    target: int
+    steps_T: NDArray[np.int64]
+    surprisal_T: NDArray[np.float32]
+    correct_T: NDArray[np.bool_]
+    entropy_T: NDArray[np.float32]
+    smoothed_T: NDArray[Any]
+    fit: SmoothedCurves
+    chance: float
+    measures: dict[str, Any]
+    source: str
+
+    def __str__(self) -> str:
+        from curvewatch.analysis.terminal import drawn
+
+        return drawn(self)
+
+
+def curve_of(run: Run, i: int) -> TokenCurve:
+    """Token `i` of a run as of this moment; see `Run.curve`."""
+    tokens = run.tokens
+    view = view_of(tokens, i)
+    moment = Moment.now(run)
+    column = slice(view.index, view.index + 1)
+    surprisal_T1, correct_T1 = moment.surprisal[:, column], moment.correct[:, column]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MeasureWarning)  # they are of the run, not of this token
+        table = measure_curves(
+            surprisal_T1, moment.steps_T, chance=run.chance, max_steps=run.max_steps, correct=correct_T1
+        )
+        fit = smooth_curves(surprisal_T1, moment.steps_T)
+    smoothed_T = np.full(len(moment), np.nan)
+    smoothed_T[moment.steps_T > 0] = fit.curves_TN[:, 0]
+    return TokenCurve(
+        token=view,
+        target=int(tokens.target[view.index]),
+        steps_T=moment.steps_T,
+        surprisal_T=surprisal_T1[:, 0],
+        correct_T=correct_T1[:, 0],
+        entropy_T=moment.entropy[:, view.index],
+        smoothed_T=smoothed_T,
+        fit=fit,
+        chance=run.chance,
+        measures={name: table[name][0].item() for name in table},
+        source=run.path.name,
+    )
+
+
+def view_of(tokens: TokenSet, i: int, width: int | None = None) -> TokenView:
+    """Context and target of token `i`, as ids where the set has no texts.
+
+    Raises:
+        IndexError: If there is no token `i`.
+    """
+    if tokens.tokenizer is not None or tokens.vocabulary is not None:
+        return tokens.show(i, width)
+    if not -len(tokens) <= i < len(tokens):
+        raise IndexError(f"i={i}: this token set has tokens 0 to {len(tokens) - 1}.")
+    i %= len(tokens)
+    s, p = int(tokens.sequence_index[i]), int(tokens.position[i])
+    before = tokens.sequence(s)[max(0, p - width) if width is not None else 0 : p]
+    return TokenView(i, s, p, "".join(f"⟨{t}⟩" for t in before), f"⟨{int(tokens.target[i])}⟩")
