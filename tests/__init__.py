@@ -1,0 +1,1 @@
+"""The tests of curvewatch, room by room."""

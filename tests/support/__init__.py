@@ -1,0 +1,1 @@
+"""What tests share: tiny models, trainings, and the hosts that run them."""

@@ -1,0 +1,393 @@
+"""The hosts: each runs the same `Training`, with whatever is to sit beside it.
+
+What sits beside is made by a `Beside`: the adapter of a watch, or an intruder that a negative control needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from curvewatch import Watch
+
+from .trainings import Notes, Outcome, Training, outcome_of
+
+# What an intruder does with the live model after a step.
+Intrusion = Callable[[nn.Module], None]
+HOSTS = ("trainer", "lightning", "loop")
+
+
+class Beside(Protocol):
+    """What sits beside a training, for each host."""
+
+    def trainer(self) -> Any: ...
+    def lightning(self) -> Any: ...
+    def loop(self, training: Training) -> Any: ...
+
+
+class Watching:
+    """A watch; `watch` is known once the training has begun."""
+
+    def __init__(self, tokens: Any, path: Any, **settings: Any) -> None:
+        self.tokens, self.path, self.settings = tokens, path, settings
+        self.watch: Watch | None = None
+
+    def trainer(self) -> Any:
+        from curvewatch.integrations.transformers import CurveWatchCallback
+
+        callback = CurveWatchCallback(self.tokens, self.path, **self.settings)
+        self.watch = callback.watch
+        return callback
+
+    def lightning(self) -> Any:
+        from curvewatch.integrations.lightning import CurveWatchCallback
+
+        callback = CurveWatchCallback(self.tokens, self.path, **self.settings)
+        self.watch = callback.watch
+        return callback
+
+    def loop(self, training: Training) -> Watch:
+        settings = {"schedule": training.log_every, "max_steps": training.steps, **self.settings}
+        self.watch = Watch(self.tokens, self.path, **settings)
+        return self.watch
+
+
+class Intruding:
+    """Something that does to the model what a careless callback would, every third step."""
+
+    def __init__(self, intrusion: Intrusion, every: int = 3) -> None:
+        self.intrusion, self.every = intrusion, every
+
+    def observe(self, model: nn.Module, step: int) -> None:
+        if step % self.every == 0:
+            self.intrusion(model)
+
+    def trainer(self) -> Any:
+        from transformers import TrainerCallback
+
+        observe = self.observe
+
+        class Intruder(TrainerCallback):
+            def on_step_end(self, args, state, control, **kwargs):
+                observe(kwargs["model"], state.global_step)
+
+        return Intruder()
+
+    def lightning(self) -> Any:
+        from lightning.pytorch import Callback
+
+        observe = self.observe
+
+        class Intruder(Callback):
+            def on_train_batch_end(self, trainer, pl_module, *_):
+                observe(pl_module.model, trainer.global_step)
+
+        return Intruder()
+
+    def loop(self, training: Training) -> Any:
+        return self
+
+
+def ids_like(model: nn.Module) -> torch.Tensor:
+    """A batch for an intruder."""
+    return torch.arange(8)[None].repeat(2, 1)
+
+
+def forward_in_training_mode(model: nn.Module) -> None:
+    """Draws dropout masks from the stream that training draws from, un-freezing what was frozen."""
+    model.train()
+    with torch.no_grad():
+        model(input_ids=ids_like(model))
+
+
+def iterate_a_dataloader(model: nn.Module) -> None:
+    """Draws the loader's base seed, though it shuffles nothing."""
+    for _ in DataLoader(torch.arange(4)):
+        pass
+
+
+def unfreeze(model: nn.Module) -> None:
+    """What `model.eval()` ... `model.train()` does to a part that was in evaluation mode."""
+    model.eval()
+    for module in model.modules():
+        module.training = True
+
+
+def leave_in_evaluation_mode(model: nn.Module) -> None:
+    """Forgets to put the modes back."""
+    model.eval()
+
+
+def run(host: str, training: Training, folder: Path, beside: Beside | None = None, **settings: Any) -> Outcome:
+    """Runs `training` in `host`, from fixed seeds."""
+    torch._dynamo.reset()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    quiet = [logging.getLogger(name) for name in ("lightning.pytorch", "transformers", "accelerate")]
+    for one in quiet:
+        one.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _HOSTS[host](training, Path(folder), beside, **settings)
+
+
+def run_trainer(
+    training: Training,
+    folder: Path,
+    beside: Beside | None = None,
+    *,
+    resume: str | None = None,
+    callbacks: tuple[Any, ...] = (),
+    model: Any = None,
+    before: Callable[[Any], None] = lambda trainer: None,
+    catch: tuple[type[BaseException], ...] = (),
+    trainings: int = 1,
+    **arguments: Any,
+) -> Outcome:
+    """The HF Trainer."""
+    from transformers import Trainer, TrainingArguments, default_data_collator
+
+    model = training.model() if model is None else model
+    notes = Notes(model)
+    strategy = "epoch" if training.log_epochs else "steps" if training.log_every else "no"
+    settings: dict[str, Any] = {
+        "output_dir": str(folder / "trainer"),
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "seed": training.seed,
+        "per_device_train_batch_size": training.batch,
+        "per_device_eval_batch_size": training.batch,
+        "gradient_accumulation_steps": training.accumulate,
+        "max_steps": -1 if training.epochs is not None else training.steps,
+        "num_train_epochs": training.epochs or 3,
+        "learning_rate": 1e-2,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "weight_decay": 0.01,
+        "optim": "adamw_torch",
+        "bf16": training.bf16,
+        "logging_strategy": strategy,
+        "logging_steps": training.log_every or 500,
+        "logging_first_step": training.log_first,
+        "eval_strategy": "steps" if training.evaluate_every else "no",
+        "eval_steps": training.evaluate_every,
+        "save_strategy": "steps" if training.save_every else "no",
+        "save_steps": training.save_every or 500,
+        "dataloader_num_workers": training.workers,
+        "torch_compile": training.compiled == "model",
+        "torch_compile_backend": "aot_eager" if training.compiled == "model" else None,
+        **arguments,
+    }
+    if training.checkpointing is not None:
+        settings["gradient_checkpointing"] = True
+        settings["gradient_checkpointing_kwargs"] = {"use_reentrant": training.checkpointing == "reentrant"}
+    if not training.shuffle:
+        settings["train_sampling_strategy"] = "sequential"
+    trainer = Trainer(
+        model,
+        TrainingArguments(**settings),
+        train_dataset=training.data(),
+        eval_dataset=training.data() if training.evaluate_every else None,
+        data_collator=default_data_collator,
+        callbacks=[*callbacks, *([beside.trainer()] if beside is not None else [])],
+    )
+    before(trainer)
+    training.seed_everything()
+    for _ in range(trainings):
+        try:
+            trainer.train(resume_from_checkpoint=resume)
+        except catch:
+            pass
+    logged = [row["step"] for row in trainer.state.log_history if "loss" in row]
+    return outcome_of(model, trainer.optimizer, notes, logged)
+
+
+def run_lightning(
+    training: Training,
+    folder: Path,
+    beside: Beside | None = None,
+    *,
+    resume: str | None = None,
+    callbacks: tuple[Any, ...] = (),
+    catch: tuple[type[BaseException], ...] = (),
+    trainings: int = 1,
+    **arguments: Any,
+) -> Outcome:
+    """Lightning's Trainer."""
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.loggers import Logger
+
+    class Steps(Logger):
+        """Notes at which update the host logs its loss."""
+
+        name = version = "steps"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: list[int] = []
+
+        def log_hyperparams(self, *_: Any, **__: Any) -> None: ...
+
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+            if "loss" in metrics:
+                self.steps.append(int(step) + 1)  # Lightning counts the update under way from 0
+
+    module = lightning_module(training)
+    notes = Notes(module.model)
+    steps = Steps()
+    saving = []
+    if training.save_every:
+        saving = [ModelCheckpoint(folder / "lightning", every_n_train_steps=training.save_every, save_top_k=-1)]
+    settings: dict[str, Any] = {
+        "default_root_dir": folder,
+        "accelerator": "cpu",
+        "devices": 1,
+        "max_steps": -1 if training.epochs is not None else training.steps,
+        "max_epochs": training.epochs,
+        "accumulate_grad_batches": training.accumulate,
+        "precision": "bf16-mixed" if training.bf16 else "32-true",
+        "log_every_n_steps": training.log_every or 0,
+        "val_check_interval": training.evaluate_every * training.accumulate if training.evaluate_every else None,
+        "check_val_every_n_epoch": None if training.evaluate_every else 1,
+        "limit_val_batches": 2 if training.evaluate_every else 0,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": bool(training.save_every),
+        "logger": [steps],
+        **arguments,
+    }
+    trainer = Trainer(callbacks=[*callbacks, *saving, *([beside.lightning()] if beside is not None else [])], **settings)
+    training.seed_everything()
+    fitted = torch.compile(module, backend="aot_eager") if training.compiled == "model" else module
+    for _ in range(trainings):
+        try:
+            trainer.fit(fitted, ckpt_path=resume)
+        except catch:
+            pass
+    return outcome_of(module.model, trainer.optimizers[0], notes, steps.steps)
+
+
+def lightning_module(training: Training, model: Any = None) -> Any:
+    """A LightningModule around the training's model."""
+    from lightning.pytorch import LightningModule
+
+    class Module(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = training.model() if model is None else model
+            self.model.train()
+
+        def training_step(self, batch: Any, _: int) -> torch.Tensor:
+            loss = self.model(**batch).loss
+            self.log("loss", loss)
+            return loss
+
+        def validation_step(self, batch: Any, _: int) -> None:
+            self.log("val_loss", self.model(**batch).loss)
+
+        def train_dataloader(self) -> Any:
+            return loader(training)
+
+        def val_dataloader(self) -> Any:
+            return DataLoader(training.data(), training.batch)
+
+        def configure_optimizers(self) -> Any:
+            return adamw(self.model)
+
+    return Module()
+
+
+def run_loop(
+    training: Training,
+    folder: Path,
+    beside: Beside | None = None,
+    *,
+    resume: int | None = None,
+    until: int | None = None,
+    wrap: Callable[[Any], Any] = lambda model: model,
+    after: Callable[[int, Any], None] = lambda step, model: None,
+) -> Outcome:
+    """A loop as people write it: evaluation and saving are its own."""
+    model = training.model()
+    model.train()
+    notes = Notes(model)
+    training.seed_everything()
+    called = torch.compile(model, backend="aot_eager") if training.compiled == "model" else wrap(model)
+    optimizer = adamw(model)
+    observer = beside.loop(training) if beside is not None else None
+    step, logged = 0, []
+    if resume is not None:
+        saved = torch.load(folder / f"loop-{resume}.pt")
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step = resume
+    elif observer is not None:
+        observer.observe(called, 0)
+    last = until if until is not None else training.steps
+    batches = _batches(training, skip=step * training.accumulate)
+    if resume is not None:
+        torch.set_rng_state(saved["stream"])
+    while step < last:
+        for micro in range(training.accumulate):
+            batch = next(batches)
+            with torch.autocast("cpu", torch.bfloat16) if training.bf16 else nullcontext():
+                loss = called(**batch).loss
+            (loss / training.accumulate).backward()
+            if observer is not None and micro + 1 < training.accumulate and isinstance(observer, Watch):
+                observer.observe(called, step)  # between micro-batches: must do nothing
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1
+        after(step, model)
+        if training.log_every and step % training.log_every == 0:
+            logged.append(step)
+        if training.evaluate_every and step % training.evaluate_every == 0:
+            with torch.no_grad():
+                model.eval()
+                model(**batch)
+                model.train()
+        if observer is not None:
+            observer.observe(called, step)
+        if training.save_every and step % training.save_every == 0:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "stream": torch.get_rng_state()}
+            torch.save(state, folder / f"loop-{step}.pt")
+    if isinstance(observer, Watch):
+        observer.close()
+    return outcome_of(model, optimizer, notes, logged)
+
+
+def loader(training: Training) -> Any:
+    """The training batches of one epoch."""
+    return DataLoader(
+        training.data(), training.batch, shuffle=training.shuffle, num_workers=training.workers, drop_last=False
+    )
+
+
+def _batches(training: Training, skip: int = 0) -> Any:
+    seen = 0
+    while True:
+        for batch in loader(training):
+            seen += 1
+            if seen > skip:
+                yield batch
+
+
+def adamw(model: nn.Module) -> Any:
+    """The optimizer of every host; decay as the HF Trainer does it, on matrices only."""
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.999), eps=1e-8)
+
+
+_HOSTS: dict[str, Callable[..., Outcome]] = {"trainer": run_trainer, "lightning": run_lightning, "loop": run_loop}

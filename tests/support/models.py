@@ -1,0 +1,67 @@
+"""Tiny language models, and token sets for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from curvewatch import TokenSet
+
+VOCABULARY = 101
+CONTEXT = 16
+
+
+class PlainLM(nn.Module):
+    """A causal model of no framework: embeddings, a running mean, dropout, a head; `model(ids)` gives logits."""
+
+    def __init__(self, vocabulary: int = VOCABULARY, width: int = 32, dropout: float = 0.0, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embedding = nn.Embedding(vocabulary, width)
+            self.first = nn.Linear(width, width)
+            self.second = nn.Linear(width, width)
+            self.dropout = nn.Dropout(dropout)
+            self.head = nn.Linear(width, vocabulary)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        h = self.embedding(ids)
+        counts = torch.arange(1, ids.shape[1] + 1, device=ids.device)[None, :, None]
+        h = h + self.dropout(torch.tanh(self.first(h.cumsum(1) / counts)))
+        return self.head(self.dropout(torch.tanh(self.second(h))))
+
+
+def gpt2(dropout: float = 0.0, seed: int = 0, **settings: Any) -> Any:
+    """A GPT-2 of two layers that takes no loss arguments, so that every host computes the same loss."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    class PlainLossGPT2(GPT2LMHeadModel):
+        def forward(self, input_ids=None, attention_mask=None, labels=None, logits_to_keep=0, use_cache=None):
+            return super().forward(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                labels=labels,
+                logits_to_keep=logits_to_keep,
+                use_cache=use_cache,
+            )
+
+    config = GPT2Config(
+        vocab_size=VOCABULARY, n_positions=32, n_embd=32, n_layer=2, n_head=2,
+        resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout, bos_token_id=0, eos_token_id=0, **settings,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PlainLossGPT2(config)
+
+
+def random_tokens(
+    n_sequences: int = 7, length: int = CONTEXT, per_sequence: int | None = 5, seed: int = 3, ragged: bool = False
+) -> TokenSet:
+    """A token set of random ids; 35 tokens in 7 sequences unless told otherwise."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(2, length + 1, n_sequences) if ragged else [length] * n_sequences
+    rows = [rng.integers(0, VOCABULARY, n).tolist() for n in lengths]
+    return TokenSet.from_sequences(rows, per_sequence=per_sequence, seed=seed, vocab_size=VOCABULARY)

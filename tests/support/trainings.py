@@ -1,0 +1,168 @@
+"""One training, described once and run by every host; and what is left of it afterwards, bit for bit."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from .models import CONTEXT, VOCABULARY, gpt2
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained, and how; each host translates it into its own settings.
+
+    `freeze` leaves the first block in evaluation mode throughout; `compiled` is "model" or "blocks".
+    """
+
+    steps: int = 7
+    epochs: int | None = None
+    dropout: float = 0.1
+    bf16: bool = False
+    accumulate: int = 1
+    checkpointing: str | None = None
+    workers: int = 0
+    log_every: int | None = 3
+    log_first: bool = False
+    log_epochs: bool = False
+    evaluate_every: int | None = None
+    save_every: int | None = None
+    freeze: bool = False
+    compiled: str | None = None
+    tied: bool = True
+    shuffle: bool = True
+    rows: int = 40
+    batch: int = 4
+    seed: int = 11
+
+    def model(self) -> Any:
+        """The model before the first step, the same each time."""
+        model = gpt2(self.dropout, tie_word_embeddings=self.tied, seed=5)
+        if self.freeze:
+            model.__class__ = _freezing(type(model))
+        if self.checkpointing is not None:
+            model.gradient_checkpointing_enable({"use_reentrant": self.checkpointing == "reentrant"})
+        if self.compiled == "blocks":
+            for block in model.transformer.h:
+                block.compile(backend="aot_eager")
+        return model
+
+    def data(self) -> Rows:
+        """The training rows."""
+        return Rows(self.rows, seed=21)
+
+    def seed_everything(self) -> None:
+        """Sets the three global streams."""
+        random.seed(self.seed)
+        np.random.seed(self.seed)  # noqa: NPY002 (the global stream is what is under test)
+        torch.manual_seed(self.seed)
+
+
+class Rows(Dataset):
+    """Rows of random ids, each with its labels."""
+
+    def __init__(self, n_rows: int, seed: int) -> None:
+        self.ids = torch.from_numpy(np.random.default_rng(seed).integers(0, VOCABULARY, (n_rows, CONTEXT)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.ids[i], "labels": self.ids[i]}
+
+
+def _freezing(parent: type) -> type:
+    class Freezing(parent):  # the usual way to keep a part in evaluation mode under hosts that call train()
+        def train(self, mode: bool = True) -> Any:
+            super().train(mode)
+            self.transformer.h[0].eval()
+            return self
+
+    return Freezing
+
+
+@dataclass
+class Outcome:
+    """What a training leaves behind.
+
+    Attributes:
+        weights: Parameters and buffers by name.
+        optimizer: The optimizer's tensors, in order.
+        streams: States of the random streams: torch, NumPy, Python.
+        losses: Loss of each training forward pass.
+        modes: For each training forward pass, the mode of every submodule.
+        logged_steps: Steps at which the host logged a loss.
+    """
+
+    weights: dict[str, torch.Tensor]
+    optimizer: list[torch.Tensor]
+    streams: list[Any]
+    losses: list[float] = field(default_factory=list)
+    modes: list[tuple[bool, ...]] = field(default_factory=list)
+    logged_steps: list[int] = field(default_factory=list)
+
+    def same_as(self, other: Outcome) -> bool:
+        """Whether both are bit for bit equal."""
+        return not self.differences(other)
+
+    def differences(self, other: Outcome) -> list[str]:
+        """What differs, by name."""
+        found = [name for name, tensor in self.weights.items() if not _same(tensor, other.weights[name])]
+        if len(self.optimizer) != len(other.optimizer) or not all(map(_same, self.optimizer, other.optimizer)):
+            found.append("optimizer state")
+        for name, mine, theirs in zip(("torch", "numpy", "python"), self.streams, other.streams, strict=True):
+            if mine != theirs:
+                found.append(f"{name} stream")
+        if self.losses != other.losses:
+            found.append("losses")
+        if self.modes != other.modes:
+            found.append("modes during training")
+        return found
+
+
+class Notes:
+    """Notes loss and modes of each training forward pass, from hooks on the model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.losses: list[float] = []
+        self.modes: list[tuple[bool, ...]] = []
+        model.register_forward_hook(self._note)
+
+    def _note(self, model: nn.Module, _arguments: Any, output: Any) -> None:
+        if torch.is_grad_enabled() and getattr(output, "loss", None) is not None:
+            self.losses.append(float(output.loss.detach()))
+            self.modes.append(tuple(module.training for module in model.modules()))
+
+
+def outcome_of(model: nn.Module, optimizer: Any, notes: Notes, logged_steps: list[int]) -> Outcome:
+    """The outcome of a training that has just ended."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # inside accelerate's or Lightning's wrapper
+    tensors = [
+        value.detach().clone()
+        for state in optimizer.state_dict()["state"].values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor)
+    ]
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    return Outcome(
+        weights={name: value.detach().clone() for name, value in model.state_dict().items()},
+        optimizer=tensors,
+        streams=[
+            torch.get_rng_state().numpy().tobytes(),
+            (numpy_state[1].tobytes(), *numpy_state[2:]),
+            random.getstate(),
+        ],
+        losses=notes.losses,
+        modes=notes.modes,
+        logged_steps=logged_steps,
+    )
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.numpy().tobytes() == b.numpy().tobytes()
