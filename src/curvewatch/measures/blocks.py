@@ -42,7 +42,7 @@ class MeasureWarning(UserWarning):
 def warn(message: str, messages: list[str]) -> None:
     """Warns, and keeps the message for the table's metadata."""
     messages.append(message)
-    warnings.warn(message, MeasureWarning, stacklevel=4)
+    warnings.warn(message, MeasureWarning, stacklevel=3)
 
 
 def as_curves(curves: CurvesLike | ArrayLike) -> CurvesLike:

@@ -1,6 +1,6 @@
 """Correlations between runs, over tokens that arrive in blocks.
 
-Pearson's r from sums that are updated block by block, so no column is ever kept whole. A token counts for a pair of
+Pearson's r from moments that are updated block by block, so no column is ever kept whole. A token counts for a pair of
 runs when both values are finite. Suffixes: K things correlated (steps, or measures), R runs, N tokens.
 """
 
@@ -15,7 +15,7 @@ from curvewatch.measures.smoothing import Float64
 
 
 class PairwiseCorrelation:
-    """Sums for the correlation of each of K quantities between each two of R runs.
+    """Moments for the correlation of each of K quantities between each two of R runs.
 
     Attributes:
         count_KRR: Tokens counted for each pair.
@@ -25,8 +25,9 @@ class PairwiseCorrelation:
         """Starts with no tokens."""
         shape = (n_quantities, n_runs, n_runs)
         self.count_KRR = np.zeros(shape)
-        self._x, self._y, self._xx, self._xy, self._yy = (np.zeros(shape) for _ in range(5))
-        self._shift_KR1: Float64 | None = None
+        # Mean and sum of squared deviations of the row's run, and its sum of products with the column's run. The
+        # column's own mean and squares over the same tokens are the transposed entries.
+        self._mean_KRR, self._squares_KRR, self._products_KRR = (np.zeros(shape) for _ in range(3))
 
     def update(self, values_KRN: NDArray[Any]) -> None:
         """Adds a block of tokens.
@@ -35,27 +36,37 @@ class PairwiseCorrelation:
             values_KRN: The quantities in each run; NaN or infinity where there is none.
         """
         finite_KRN = np.isfinite(values_KRN)
-        if self._shift_KR1 is None:
-            # Sums about a typical value keep their digits; which value does not matter.
-            count_KR1 = np.maximum(finite_KRN.sum(axis=2, keepdims=True), 1)
-            self._shift_KR1 = np.where(finite_KRN, values_KRN, 0.0).sum(axis=2, keepdims=True) / count_KR1
-        x_KRN = np.where(finite_KRN, values_KRN - self._shift_KR1, 0.0)
         one_KRN = finite_KRN.astype(np.float64)
-        one_KNR, x_KNR = one_KRN.swapaxes(1, 2), x_KRN.swapaxes(1, 2)
-        square_KRN = np.square(x_KRN)
-        self.count_KRR += one_KRN @ one_KNR
-        self._x += x_KRN @ one_KNR
-        self._y += one_KRN @ x_KNR
-        self._xx += square_KRN @ one_KNR
-        self._yy += one_KRN @ square_KRN.swapaxes(1, 2)
-        self._xy += x_KRN @ x_KNR
+        x_KRN = np.where(finite_KRN, values_KRN, 0.0)
+        # Sums about the block's own mean keep their digits, whatever the level of the values.
+        shift_KR1 = x_KRN.sum(axis=2, keepdims=True) / np.maximum(one_KRN.sum(axis=2, keepdims=True), 1)
+        x_KRN = (x_KRN - shift_KR1) * one_KRN
+        one_KNR = one_KRN.swapaxes(1, 2)
+        count_KRR = one_KRN @ one_KNR
+        some_KRR = np.maximum(count_KRR, 1)
+        sum_KRR = x_KRN @ one_KNR
+        mean_KRR = sum_KRR / some_KRR
+        squares_KRR = np.square(x_KRN) @ one_KNR - sum_KRR * mean_KRR
+        products_KRR = x_KRN @ x_KRN.swapaxes(1, 2) - sum_KRR * _transposed(mean_KRR)
+        # Two sets of tokens become one (Chan, Golub & LeVeque 1979).
+        total_KRR = self.count_KRR + count_KRR
+        weight_KRR = self.count_KRR * count_KRR / np.maximum(total_KRR, 1)
+        step_KRR = mean_KRR + shift_KR1 - self._mean_KRR
+        self._squares_KRR += squares_KRR + step_KRR**2 * weight_KRR
+        self._products_KRR += products_KRR + step_KRR * _transposed(step_KRR) * weight_KRR
+        self._mean_KRR += step_KRR * count_KRR / np.maximum(total_KRR, 1)
+        self.count_KRR = total_KRR
 
     def result(self) -> Float64:
         """Returns r, shape [K, R, R]; NaN with fewer than two tokens, or where all values are the same."""
+        # Where nothing varies, rounding of the values' own level is what is left.
+        rounding_KRR = self.count_KRR * (4 * np.finfo(np.float64).eps * self._mean_KRR) ** 2
+        varies_KRR = self._squares_KRR > rounding_KRR
         with np.errstate(invalid="ignore", divide="ignore"):
-            n = self.count_KRR
-            variance_x, variance_y = self._xx - self._x**2 / n, self._yy - self._y**2 / n
-            r = (self._xy - self._x * self._y / n) / np.sqrt(variance_x * variance_y)
-        # Where nothing varies, rounding leaves some 1e-16 of the sum of squares.
-        varies = (variance_x > 1e-14 * self._xx) & (variance_y > 1e-14 * self._yy)
-        return np.where((n >= 2) & varies, np.clip(r, -1.0, 1.0), np.nan)
+            r_KRR = self._products_KRR / np.sqrt(self._squares_KRR * _transposed(self._squares_KRR))
+        usable_KRR = (self.count_KRR >= 2) & varies_KRR & _transposed(varies_KRR)
+        return np.where(usable_KRR, np.clip(r_KRR, -1.0, 1.0), np.nan)
+
+
+def _transposed(values_KRR: NDArray[Any]) -> NDArray[Any]:
+    return values_KRR.swapaxes(1, 2)

@@ -196,7 +196,9 @@ def cross_run(
         measure_correlation={
             n: correlation_MRR[compared.index(n)] if n in compared else not_compared for n in COMPARED
         },
-        measure_count={n: count_MRR[compared.index(n)] if n in compared else not_compared * 0 for n in COMPARED},
+        measure_count={
+            n: count_MRR[compared.index(n)] if n in compared else np.zeros((n_runs, n_runs)) for n in COMPARED
+        },
         same_schedule=same_schedule,
         notes=tuple(notes),
     )

@@ -70,6 +70,7 @@ class Smoother:
     Attributes:
         basis: The splines.
         basis_TK: The splines at the fitted steps.
+        paper: Whether pyGAM's own behaviour is reproduced.
         edof_L: Effective degrees of freedom at each smoothing parameter.
         admissible_L: Which smoothing parameters the search may choose.
         dtype: The precision curves are fitted in.
@@ -88,6 +89,7 @@ class Smoother:
                 decomposition magnifies rounding.
         """
         self.n_steps = len(x_T)
+        self.paper = paper
         self.basis = SplineBasis(float(x_T[0]), float(x_T[-1]))
         self.basis_TK = self.basis(x_T)
         self.dtype = np.dtype(np.float64 if paper else dtype)
@@ -139,6 +141,9 @@ class Smoother:
         for index in np.unique(choice_N):
             chosen = np.flatnonzero(choice_N == index)
             coefficients_KN[:, chosen] = self._gain_LKR[index] @ z_RN[:, chosen]
+        if not self.paper:  # a constant fits itself, without the ridge's pull: at chance it is not below chance
+            coefficients_KN[:, constant_N] = 0.0
+            centre_N[constant_N] = low_N[constant_N]
         fit = Fit(coefficients_KN, centre_N, choice_N, doubtful_N & finite_N, finite_N, scale_N)
         again = np.flatnonzero(fit.doubtful_N)
         if again.size:
