@@ -5,6 +5,7 @@ Each case has a negative control: an intruder that does what careless callbacks 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,6 @@ CASES: dict[str, Training] = {
     "logging-first-step": Training(log_first=True),
     "eval-and-save-on-the-same-steps": Training(evaluate_every=3, save_every=3),
     "frozen-part": Training(freeze=True),
-    "compiled-model": Training(compiled="model"),
-    "compiled-blocks": Training(compiled="blocks"),
 }
 
 
@@ -92,19 +91,36 @@ def test_a_frozen_part_stays_in_evaluation_mode(host: str, tmp_path: Path) -> No
     assert len(outcome.modes) == 7
 
 
+def graphs() -> int:
+    """Graphs compiled since the last call."""
+    counters = torch._dynamo.utils.counters
+    found = counters["stats"]["unique_graphs"]
+    counters.clear()
+    return found
+
+
 @pytest.mark.parametrize("compiled", ["model", "blocks"])
 @pytest.mark.parametrize("host", HOSTS)
-def test_scoring_compiles_nothing(host: str, compiled: str, tmp_path: Path) -> None:
-    """Scoring has other shapes than training, and would use up the host's recompile limit."""
+def test_compiled_training(host: str, compiled: str, tmp_path: Path) -> None:
+    """Scoring has other shapes than training: it must compile nothing, or it would use up the recompile limit."""
+    training = Training(compiled=compiled, steps=4, log_every=2)
+    graphs()
+    alone = run(host, training, tmp_path / "alone")
+    compiled_alone = graphs()
+    watched = run(host, training, tmp_path / "watched", Watching(random_tokens(), tmp_path / "curves.h5"))
+    assert compiled_alone > 0, "the training was not compiled"
+    assert graphs() == compiled_alone
+    assert alone.differences(watched) == []
+    assert open_run(tmp_path / "curves.h5").steps.tolist() == [0, 2, 4]
 
-    def graphs() -> int:
-        return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
-    training = Training(compiled=compiled)
-    torch._dynamo.utils.counters.clear()
-    run(host, training, tmp_path / "alone")
-    alone = graphs()
-    torch._dynamo.utils.counters.clear()
-    run(host, training, tmp_path / "watched", Watching(random_tokens(), tmp_path / "curves.h5"))
-    assert alone > 0, "the training was not compiled"
-    assert graphs() == alone
+def test_compiled_training_has_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(compiled="blocks", steps=4, log_every=2)
+    graphs()
+    alone = run("loop", training, tmp_path)
+    compiled_alone = graphs()
+    assert "losses" in run("loop", training, tmp_path, Intruding(forward_in_training_mode)).differences(alone)
+    graphs()
+    monkeypatch.setattr(torch.compiler, "set_stance", lambda stance: nullcontext())
+    run("loop", training, tmp_path, Watching(random_tokens(), tmp_path / "curves.h5"))
+    assert graphs() > compiled_alone

@@ -133,6 +133,7 @@ def run(host: str, training: Training, folder: Path, beside: Beside | None = Non
     quiet = [logging.getLogger(name) for name in ("lightning.pytorch", "transformers", "accelerate")]
     for one in quiet:
         one.setLevel(logging.ERROR)
+    logging.getLogger("torch.__trace").setLevel(logging.CRITICAL)  # else pytest formats all that the compiler says
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _HOSTS[host](training, Path(folder), beside, **settings)
@@ -266,7 +267,9 @@ def run_lightning(
         "logger": [steps],
         **arguments,
     }
-    trainer = Trainer(callbacks=[*callbacks, *saving, *([beside.lightning()] if beside is not None else [])], **settings)
+    trainer = Trainer(
+        callbacks=[*callbacks, *saving, *([beside.lightning()] if beside is not None else [])], **settings
+    )
     training.seed_everything()
     fitted = torch.compile(module, backend="aot_eager") if training.compiled == "model" else module
     for _ in range(trainings):
@@ -288,9 +291,10 @@ def lightning_module(training: Training, model: Any = None) -> Any:
             self.model.train()
 
         def training_step(self, batch: Any, _: int) -> torch.Tensor:
-            loss = self.model(**batch).loss
-            self.log("loss", loss)
-            return loss
+            return self.model(**batch).loss
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.log("loss", outputs["loss"])  # not in the step: torch.compile fails on it there
 
         def validation_step(self, batch: Any, _: int) -> None:
             self.log("val_loss", self.model(**batch).loss)

@@ -48,10 +48,9 @@ def gpt2(dropout: float = 0.0, seed: int = 0, **settings: Any) -> Any:
                 use_cache=use_cache,
             )
 
-    config = GPT2Config(
-        vocab_size=VOCABULARY, n_positions=32, n_embd=32, n_layer=2, n_head=2,
-        resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout, bos_token_id=0, eos_token_id=0, **settings,
-    )  # fmt: skip
+    shape = {"vocab_size": VOCABULARY, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
+    config = GPT2Config(**{**shape, **rates, "bos_token_id": 0, "eos_token_id": 0, **settings})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PlainLossGPT2(config)

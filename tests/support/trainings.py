@@ -43,7 +43,8 @@ class Training:
 
     def model(self) -> Any:
         """The model before the first step, the same each time."""
-        model = gpt2(self.dropout, tie_word_embeddings=self.tied, seed=5)
+        layers = 1 if self.compiled else 2  # compiling takes seconds
+        model = gpt2(self.dropout, tie_word_embeddings=self.tied, seed=5, n_layer=layers)
         if self.freeze:
             model.__class__ = _freezing(type(model))
         if self.checkpointing is not None:
@@ -134,6 +135,7 @@ class Notes:
         self.modes: list[tuple[bool, ...]] = []
         model.register_forward_hook(self._note)
 
+    @torch._dynamo.disable  # a compiled model runs it as it stands
     def _note(self, model: nn.Module, _arguments: Any, output: Any) -> None:
         if torch.is_grad_enabled() and getattr(output, "loss", None) is not None:
             self.losses.append(float(output.loss.detach()))
