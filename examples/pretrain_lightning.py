@@ -1,7 +1,7 @@
 """Pretrains a GPT-2 with Lightning, watched. The settings are LightningCLI's own YAML.
 
-    python examples/pretrain_lightning.py fit --config configs/lightning/demo.yaml
-    python examples/pretrain_lightning.py fit --config configs/lightning/demo.yaml --data.text my.txt
+python examples/pretrain_lightning.py fit --config configs/lightning/demo.yaml
+python examples/pretrain_lightning.py fit --config configs/lightning/demo.yaml --data.text my.txt
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import lightning.pytorch as pl
 import text_data
 import torch
+from curvewatch.integrations.lightning import CurveWatchCallback
 from lightning.pytorch.cli import LightningCLI
 from summary import print_summary
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel, get_scheduler
 
 from curvewatch import Schedule
-from curvewatch.integrations.lightning import CurveWatchCallback
 
 
 class TextModule(pl.LightningDataModule):
@@ -137,7 +137,7 @@ class WatchedCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser) -> None:
         """Adds the section."""
-        parser.add_dataclass_arguments(Watch, "watch")
+        parser.add_class_arguments(Watch, "watch")
 
     def before_fit(self) -> None:
         """The one line that watches the run: the callback joins the Trainer's."""

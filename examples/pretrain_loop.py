@@ -1,7 +1,7 @@
 """Pretrains a GPT-2 in a plain PyTorch loop, watched.
 
-    python examples/pretrain_loop.py
-    python examples/pretrain_loop.py --text my.txt --max-steps 2000
+python examples/pretrain_loop.py
+python examples/pretrain_loop.py --text my.txt --max-steps 2000
 """
 
 from __future__ import annotations

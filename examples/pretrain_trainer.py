@@ -15,11 +15,11 @@ from pathlib import Path
 
 import text_data
 import yaml
+from curvewatch.integrations.transformers import CurveWatchCallback
 from summary import print_summary
 from transformers import GPT2Config, GPT2LMHeadModel, HfArgumentParser, Trainer, TrainingArguments, set_seed
 
 from curvewatch import Schedule
-from curvewatch.integrations.transformers import CurveWatchCallback
 
 
 @dataclass

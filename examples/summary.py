@@ -77,5 +77,5 @@ def _wandb_folder() -> str | None:
     if wandb is None or run is None:
         return None
     folder = Path(run.dir).parent
-    wandb.finish(quiet=True)
+    wandb.finish()
     return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)

@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine, each in an environment of its own: `make demo`, `make test`.
+# The CPU build of PyTorch is small; for GPUs give another: make demo TORCH=torch
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+DEMO := .venv-demo
+DEV := .venv
+RUN_FILE := runs/demo/curves.h5
+
+.PHONY: demo test test-long lint format clean
+
+demo: $(DEMO)/installed  ## pretrain a small GPT-2 with the callback on a CPU, then write the report
+	WANDB_MODE=offline $(DEMO)/bin/python examples/pretrain_trainer.py configs/trainer/demo.yaml $(ARGS)
+
+test: $(DEV)/installed  ## all tests
+	WANDB_MODE=offline $(DEV)/bin/python -m pytest $(ARGS)
+
+lint: $(DEV)/installed  ## style and types
+	$(DEV)/bin/ruff check
+	$(DEV)/bin/ruff format --check
+	$(DEV)/bin/mypy src/curvewatch
+	$(DEV)/bin/mypy integrations
+
+format: $(DEV)/installed
+	$(DEV)/bin/ruff check --fix
+	$(DEV)/bin/ruff format
+
+clean:
+	rm -rf $(DEMO) $(DEV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# PyTorch first, so that what needs it takes the build chosen here.
+$(DEMO)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install --quiet "$(TORCH)"
+	$(DEMO)/bin/pip install --quiet --editable ".[demo]"
+	touch $@
+
+$(DEV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/pip install --quiet "$(TORCH)"
+	$(DEV)/bin/pip install --quiet --editable ".[dev]"
+	touch $@
