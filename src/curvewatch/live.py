@@ -47,7 +47,7 @@ WATCH_METRICS = {
     "step": ("step", "updates done: the step under which the row stands in the run file"),
     "seconds": ("s", "wall time that training waited for this observation"),
     "time_share": ("share", "wall time that training waited for the watch, of all since it started"),
-    "rows_behind": ("count", "observations not yet committed to the run file"),
+    "rows_behind": ("count", "earlier observations not yet committed to the run file"),
     "rows_lost": ("count", "observations given up because the file could not be written"),
 }
 

@@ -19,6 +19,9 @@ WAITING_BYTES = 512 << 20
 WAITING_ROWS = 64
 RETRY_SECONDS = 5.0
 
+# Open recorders by path: a training that was interrupted in a notebook leaves one behind.
+_open: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
+
 
 class Recorder:
     """A queue in front of a run file, with one thread that commits.
@@ -44,6 +47,7 @@ class Recorder:
         self.lost = 0
         self._thread = threading.Thread(target=self._work, name="curvewatch-recorder", daemon=True)
         self._thread.start()
+        _open[str(file.path)] = self
         # The thread is a daemon, so that it never keeps a process alive by itself; what is queued is written at exit.
         me = weakref.ref(self)
         self._at_exit = lambda: _close(me)
@@ -110,6 +114,7 @@ class Recorder:
             logger.error("%s: no answer from the disk in %.0f s; %d rows wait", self._file.path, timeout, self.behind)
             return False
         self._file.close()
+        _open.pop(str(self._file.path), None)
         if self._rows:
             logger.error("%s: %d rows could not be written (%s)", self._file.path, len(self._rows), self.error)
         return not self._rows
@@ -152,6 +157,14 @@ class Recorder:
         except Exception as error:
             return error
         return None
+
+
+def release(path: str) -> None:
+    """Closes the recorder that an interrupted training of this process left open on `path`, if there is one."""
+    recorder = _open.get(path)
+    if recorder is not None:
+        logger.info("%s: an earlier run of this process had not closed it", path)
+        recorder.close()
 
 
 def _close(reference: weakref.ref[Recorder]) -> None:

@@ -17,7 +17,7 @@ from curvewatch.batches import Batch
 from curvewatch.errors import RunFileError, ScoringError
 from curvewatch.live import LiveMetrics, Metrics
 from curvewatch.observation import Observation
-from curvewatch.recorder import Recorder
+from curvewatch.recorder import Recorder, release
 from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
 from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
@@ -92,6 +92,7 @@ class Watch:
         self._reported: set[str] = set()
         self._began = time.perf_counter()
         self._waited = 0.0
+        self._behind = 0
 
     # ------------------------------------------------------------------ the beginning
 
@@ -149,6 +150,7 @@ class Watch:
                 self.max_steps, self.plan.steps(), self.plan.schedule.description, provenance.of_session(model, host)
             )
             try:
+                release(self.path)
                 # A run that starts anew scores step 0 again, since its first weights may be others.
                 self.file = RunFile.start(self.path, records, run_plan, keep_through=step if step > 0 else -1)
                 settings = {name: self.file.scorer_settings(name) for name in self._scorers}
@@ -202,8 +204,8 @@ class Watch:
             CurvewatchError: At the first call, as `start`; later only with `on_error="raise"`.
         """
         if self.plan is None:
+            # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))
-            # What the file holds of this very step is older than the model that is here now.
         if not (self.due(step) or (force and not self._aside and step > self._last_step)):
             return None
         began = time.perf_counter()
@@ -241,6 +243,7 @@ class Watch:
 
     def _record(self, step: int, observations: dict[str, Observation], seconds: dict[str, float]) -> Exception | None:
         assert self._recorder is not None
+        self._behind = self._recorder.behind
         taken = self._recorder.submit(Row(step, sum(seconds.values()), time.time(), observations))
         return None if taken and self._recorder.error is None else self._recorder.error or RunFileError("row given up")
 
@@ -260,7 +263,7 @@ class Watch:
             "step": step,
             "seconds": now - began,
             "time_share": (self._waited + now - began) / max(now - self._began, 1e-9),
-            "rows_behind": self._recorder.behind,
+            "rows_behind": self._behind,
             "rows_lost": self._recorder.lost,
         }
         everything.scalars.update({f"curvewatch/watch/{key}": float(value) for key, value in own.items()})
