@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHANCE = 15.617  # log2 of 50,257
-SCHEDULES = (12, 24, 26, 30, 40, 221)
+SCHEDULES = (5, 12, 24, 25, 26, 30, 40, 221)
 KINDS = ("monotone", "plateau", "u_shaped", "spiky", "noisy", "flat", "never_learned", "late", "straight")
 GRID = 1000
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curvewatch.measures import (
@@ -105,6 +105,9 @@ def plain_events(curve: list[float], threshold: float, margin: float) -> int:
 
 class TestForgettingEvents:
     @given(curves_strategy(), st.lists(bits, min_size=3, max_size=3), st.floats(0, 3))
+    @example(
+        [[5.0, 5.0, 4.0], [3.0, 3.1, 2.0], [4.1, 9.0, 3.0], [3.0, 3.0, 2.0], [4.5, 3.5, 9.0]], [3.0, 3.0, 2.0], 1.0
+    )
     def test_threshold_events_walk_with_hysteresis(
         self, rows: list[list[float]], thresholds: list[float], margin: float
     ) -> None:
@@ -165,6 +168,7 @@ class TestAcquisition:
         curves = np.concatenate([np.full((1, 5), CHANCE), curves])
         table = measure_curves(curves, steps, chance=CHANCE)
         assert table["acquisition_status"].tolist() == ["learned", "left_censored", "never", "never", "left_censored"]
+        assert table["min_surprisal"][3:].tolist() == [CHANCE, 3]
         x = np.log10(steps[1:])
         # (15.617 + 6) / 2 = 10.8085 = 14 - 8 u at u = 0.39894; the next of 1000 grid points is number 399
         assert table["age_of_acquisition"][0] == np.linspace(x[0], x[-1], 1000)[399]
@@ -189,7 +193,10 @@ class TestAcquisition:
         assert np.isnan(table["final_surprisal"][4])
         others = [0, 2, 3, 5, 6, 7, 8]
         for name in table:
-            np.testing.assert_array_equal(table[name][others], whole[name][others], err_msg=name)
+            if name.endswith("_status"):
+                np.testing.assert_array_equal(table[name][others], whole[name][others], err_msg=name)
+            else:  # a matrix product of another width may round its last bit differently
+                np.testing.assert_allclose(table[name][others], whole[name][others], rtol=1e-6, err_msg=name)
 
     def test_step_zero_counts_for_nothing_but_top1(self) -> None:
         steps, curves = block(40, 1, seed=0)

@@ -5,14 +5,16 @@ With 35 or more fitted steps pyGAM is well behaved and the default equals it; be
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 from curvewatch.measures import measure_curves, smooth_curves
 
-from .reference import CHANCE, KINDS, SCHEDULES, reference
+from .reference import CHANCE, KINDS, SCHEDULES, reference, steps_of
 
-PER_KIND = {12: 4, 24: 4, 26: 4, 30: 4, 40: 8, 221: 12}
+PER_KIND = {5: 2, 12: 4, 24: 4, 25: 2, 26: 4, 30: 4, 40: 8, 221: 12}
 FIT_TOLERANCE = {"float64": 1e-8, "float32": 5e-5}
 SUM_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
 
@@ -65,3 +67,20 @@ def test_the_kinds_have_power() -> None:
     assert ((ages > ref.x_G[0]) & (ages < ref.x_G[-1])).sum() >= len(KINDS)
     assert len(set(ref.lam_N)) >= 5
     assert max(ref.released_forgettability()) > 1
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0, CHANCE])
+def test_constants_equal_pygam_where_the_paper_is_asked_for(level: float) -> None:
+    """Even there: a constant at chance is below it by the ridge's pull, and of equal scores the first wins."""
+    from pygam import LinearGAM
+
+    steps = steps_of(40)
+    x = np.log10(steps[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gam = LinearGAM(n_splines=25)
+        gam.gridsearch(x.reshape(-1, 1), np.full(40, level), lam=np.logspace(-3, 3, 11), progress=False)
+        table = measure_curves(np.full((41, 1), level), steps, chance=CHANCE, paper=True)
+    assert np.isclose(table["smoothing_lambda"][0], np.ravel(gam.lam)[0])
+    assert table["age_of_acquisition"][0] == x[0]
+    assert np.isclose(table["min_surprisal"][0], gam.predict(np.linspace(x[0], x[-1], 1000)).min(), rtol=0, atol=1e-9)

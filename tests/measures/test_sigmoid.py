@@ -75,11 +75,11 @@ def test_statuses_and_holes() -> None:
     falling = 14 - 9 / (1 + np.exp(-(u - 0.5) * 20))
     early = 5 - u
     above = 18 - u
-    curves = np.stack([falling, early, above, falling, np.full(60, 7.0)], axis=1)
+    curves = np.stack([falling, early, above, falling, np.full(60, 7.0), np.full(60, CHANCE)], axis=1)
     curves[10, 3] = np.nan
     found = sigmoid_acquisition(curves, steps[1:], chance=CHANCE)
-    assert found.status_N.tolist() == ["learned", "left_censored", "never", "unfitted", "left_censored"]
-    np.testing.assert_array_equal(np.isnan(found.age_N), [False, False, True, True, False])
+    assert found.status_N.tolist() == ["learned", "left_censored", "never", "unfitted", "left_censored", "never"]
+    np.testing.assert_array_equal(np.isnan(found.age_N), [False, False, True, True, False, True])
     assert np.isnan(found.parameters_PN[:, 3]).all()
     split = sigmoid_acquisition(curves, steps[1:], chance=CHANCE, block_tokens=2)
     np.testing.assert_allclose(split.age_N, found.age_N, rtol=1e-9)

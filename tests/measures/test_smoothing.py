@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,24 +102,41 @@ def test_many_steps_admit_everything_without_a_warning(recwarn: pytest.WarningsR
     assert Smoother(np.log10(steps[1:])).admissible_L.all()
 
 
+def on_the_edge(
+    low: NDArray[np.float64], high: NDArray[np.float64], decide: Callable[[NDArray[np.float64]], NDArray[Any]]
+) -> NDArray[np.float32]:
+    """Curves between two sets of curves, where what is decided about them turns: within float32 rounding of it."""
+    first, last = decide(low), decide(high)
+    turns = first != last
+    low, high, first = low[:, turns], high[:, turns], first[turns]
+    for _ in range(60):
+        middle = (low + high) / 2
+        same = decide(middle) == first
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return low.astype(np.float32)
+
+
 @pytest.mark.filterwarnings("ignore::curvewatch.measures.MeasureWarning")
 @pytest.mark.parametrize("n_fitted", [40, 221])
-def test_float32_decides_as_float64(n_fitted: int) -> None:
-    """Some of these curves lie within float32 rounding of another choice; those are fitted again in float64."""
-    steps, curves = block(n_fitted, 400, seed=3)
-    half = curves[:, ::2] * 0.01 + 0.99 * CHANCE  # hardly moving: rounding weighs a hundred times as much
-    curves = np.concatenate([curves, half.astype(np.float32)], axis=1)
-    wide = measure_curves(curves, steps, chance=CHANCE, dtype="float64")
-    narrow = measure_curves(curves.astype(np.float32), steps, chance=CHANCE)
+@pytest.mark.parametrize("name", ["smoothing_lambda", "age_of_acquisition"])
+def test_float32_decides_as_float64_even_on_the_edge(name: str, n_fitted: int) -> None:
+    steps, curves = block(n_fitted, 100, seed=3)
+
+    def decide(of_curves: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.nan_to_num(measure_curves(of_curves, steps, chance=CHANCE, dtype="float64")[name])
+
+    other = curves[:, ::-1] if name == "smoothing_lambda" else curves + 0.1
+    edge = on_the_edge(curves, other, decide)
+    assert edge.shape[1] > 200
+    wide = measure_curves(edge, steps, chance=CHANCE, dtype="float64")
+    narrow = measure_curves(edge, steps, chance=CHANCE, dtype="float32")
     assert (wide.info.precision, narrow.info.precision) == ("float64", "float32")
-    np.testing.assert_array_equal(narrow["smoothing_lambda"], wide["smoothing_lambda"])
-    np.testing.assert_array_equal(narrow["age_of_acquisition"], wide["age_of_acquisition"])
-    np.testing.assert_array_equal(narrow["acquisition_status"], wide["acquisition_status"])
-    np.testing.assert_array_equal(narrow["forgetting_events_threshold"], wide["forgetting_events_threshold"])
+    for column in ("smoothing_lambda", "age_of_acquisition", "acquisition_status"):
+        np.testing.assert_array_equal(narrow[column], wide[column], err_msg=column)
     np.testing.assert_allclose(narrow["forgettability"], wide["forgettability"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(narrow["min_surprisal"], wide["min_surprisal"], rtol=0, atol=5e-5)
-    narrow_fit = smooth_curves(curves.astype(np.float32), steps).curves_TN
-    np.testing.assert_allclose(narrow_fit, smooth_curves(curves, steps).curves_TN, rtol=0, atol=5e-5)
+    fits = [smooth_curves(edge, steps, dtype=road).curves_TN for road in ("float32", "float64")]
+    np.testing.assert_allclose(*fits, rtol=0, atol=5e-5)
 
 
 @settings(deadline=None, max_examples=30)

@@ -133,17 +133,17 @@ class Smoother:
         scale_N = np.maximum(high_N - centre_N, centre_N - low_N)
         z_RN = self._q_TR.T @ y_TN
         choice_N, doubtful_N = self._choose(y_TN, z_RN, scale_N)
-        constant_N = low_N == high_N
-        if constant_N.any():  # every parameter fits them alike, and rounding would choose
-            choice_N[constant_N] = len(LAMBDAS) - 1
-            doubtful_N[constant_N] = False
+        # Every parameter fits a constant alike, and rounding would choose.
+        constant_N = (low_N == high_N) & (not self.paper)
+        choice_N[constant_N] = len(LAMBDAS) - 1
+        doubtful_N[constant_N] = False
         coefficients_KN = np.empty((N_SPLINES, y_TN.shape[1]), self.dtype)
         for index in np.unique(choice_N):
             chosen = np.flatnonzero(choice_N == index)
             coefficients_KN[:, chosen] = self._gain_LKR[index] @ z_RN[:, chosen]
-        if not self.paper:  # a constant fits itself, without the ridge's pull: at chance it is not below chance
-            coefficients_KN[:, constant_N] = 0.0
-            centre_N[constant_N] = low_N[constant_N]
+        # A constant fits itself, without the ridge's pull: one that lies at chance is not below chance.
+        coefficients_KN[:, constant_N] = 0.0
+        centre_N[constant_N] = low_N[constant_N]
         fit = Fit(coefficients_KN, centre_N, choice_N, doubtful_N & finite_N, finite_N, scale_N)
         again = np.flatnonzero(fit.doubtful_N)
         if again.size:

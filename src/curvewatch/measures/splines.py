@@ -1,8 +1,8 @@
 """The spline basis that all curves of a run share, and its roughness penalty.
 
-Uniform cubic B-splines as pyGAM (0.9 to 0.12) builds them: the knots continue past both ends with the same spacing
-(they are not clamped), and the last one is moved by 1e-9. x is log10 of the training step. Suffixes: S points,
-K splines, T fitted steps.
+Uniform cubic B-splines as pyGAM (0.9 to 0.12) builds them: the knots continue past both ends with the same spacing,
+they are not clamped. (pyGAM also moves the outermost knot by 1e-9, which changes nothing between the ends.) x is log10
+of the training step. Suffixes: S points, K splines.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ Float64 = NDArray[np.float64]
 
 N_SPLINES = 25
 ORDER = 3
-# pyGAM moves the outermost knot so that the last one is inclusive; it changes the last spline by 1e-8.
-LAST_KNOT_SHIFT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,7 @@ def uniform_knots() -> Float64:
     """Returns the knots on the unit interval and three more on each side, shape [K + 4]."""
     inner = np.linspace(0.0, 1.0, N_SPLINES - ORDER + 1)
     beyond = np.arange(1, ORDER + 1) * (inner[1] - inner[0])
-    knots = np.concatenate([-beyond[::-1], inner, 1.0 + beyond])
-    knots[-1] += LAST_KNOT_SHIFT
-    return knots
+    return np.concatenate([-beyond[::-1], inner, 1.0 + beyond])
 
 
 def roughness_penalty() -> Float64:
