@@ -61,7 +61,10 @@ TOKENS = (
     Dataset("vocabulary_id", ("vocabulary_id",), "int32", "1", "token ids that occur (with a tokenizer)"),
     Dataset("vocabulary_text", ("vocabulary_id",), TEXT, "", "their texts (with a tokenizer)"),
     Dataset("planned_step", ("planned_step",), "int64", "1", "steps planned to be scored"),
+    Dataset("skipped_step", ("skipped_step",), "int64", "1", "planned steps that were not scored"),
+    Dataset("skipped_why", ("skipped_step",), TEXT, "", "why not: the budget, or what failed"),
 )
+RESIZABLE_DIMS = ("planned_step", "skipped_step")
 DATASETS = (*STEPS, *CURVES, *TOKENS)
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 
@@ -85,6 +88,7 @@ ROOT_ATTRIBUTES = {
     "sets": "names of the token sets (JSON)",
     "max_steps": "planned last step; 0 if open-ended",
     "schedule": "the rule that chose the scored steps",
+    "max_overhead": "budget, as a share of wall time; 0 if there is none",
 }
 
 

@@ -62,10 +62,14 @@ class Recorder:
         """Queues a row; returns at once.
 
         Returns:
-            False if too many are waiting and this one was given up.
+            False if this one was given up: too many are waiting, or the recorder is closed.
         """
         size = sum(9 * len(observation) for observation in row.observations.values())
         with self._changed:
+            if self._closing:
+                self.lost += 1
+                logger.error("%s is closed: step %d is not recorded", self._file.path, row.step)
+                return False
             if len(self._rows) >= max(2, min(WAITING_ROWS, WAITING_BYTES // max(1, size))):
                 self.lost += 1
                 logger.error(
@@ -79,8 +83,15 @@ class Recorder:
 
     def rewrite_scorer(self, name: str, settings: dict[str, Any]) -> None:
         """Queues a change of the scorer settings on record."""
+        self._add_job(lambda: self._file.rewrite_scorer(name, settings))
+
+    def skip(self, step: int, why: str) -> None:
+        """Queues a note that a planned step was not scored."""
+        self._add_job(lambda: self._file.skip(step, why))
+
+    def _add_job(self, job: Callable[[], None]) -> None:
         with self._changed:
-            self._jobs.append(lambda: self._file.rewrite_scorer(name, settings))
+            self._jobs.append(job)
             self._changed.notify_all()
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -93,8 +104,8 @@ class Recorder:
             Whether none is left. False too if the disk refuses them.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._rows or self.error is not None, timeout)
-            return not self._rows
+            self._changed.wait_for(lambda: not (self._rows or self._jobs) or self.error is not None, timeout)
+            return not (self._rows or self._jobs)
 
     def close(self, timeout: float = 60.0) -> bool:
         """Commits what is queued, tries once more what was refused, and closes the file.
@@ -103,7 +114,7 @@ class Recorder:
             timeout: Seconds to wait for a slow disk.
 
         Returns:
-            Whether every row is in the file.
+            Whether every row is in the file, and that is in order.
         """
         with self._changed:
             self._closing = True
@@ -113,47 +124,51 @@ class Recorder:
         if self._thread.is_alive():
             logger.error("%s: no answer from the disk in %.0f s; %d rows wait", self._file.path, timeout, self.behind)
             return False
-        self._file.close()
-        _open.pop(str(self._file.path), None)
+        if _open.get(str(self._file.path)) is self:
+            del _open[str(self._file.path)]
         if self._rows:
             logger.error("%s: %d rows could not be written (%s)", self._file.path, len(self._rows), self.error)
+        try:
+            self._file.close()
+        except Exception as error:
+            # A training that ends well must not fail because its file could not be put in order.
+            logger.error("%s: not closed well: %s", self._file.path, error)
+            return False
         return not self._rows
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                # After a failure: again when the next row comes or some seconds have passed, not at once.
+                # After a failure: again when some seconds have passed, not at once.
                 ready = lambda: self._closing or ((self._rows or self._jobs) and self.error is None)  # noqa: E731
                 self._changed.wait_for(ready, RETRY_SECONDS if self.error is not None else None)
-                if self._closing and not self._rows:
+                if self._closing and not self._rows and not self._jobs:
                     return
-                row = self._rows[0] if self._rows else None
-                jobs = list(self._jobs)
-            failure = self._commit(row, jobs)
+                # One transaction at a time, so that what is done is never done again; notes go before rows.
+                queue: deque[Any] = self._jobs if self._jobs else self._rows
+                first = queue[0]
+            failure = self._commit(first)
             with self._changed:
                 if failure is None:
-                    if row is not None:
-                        self._rows.popleft()
-                    for _ in jobs:
-                        self._jobs.popleft()
+                    queue.popleft()
                     if self.error is not None:
                         logger.warning("%s: writing works again", self._file.path)
                 elif self.error is None:
                     logger.error(
                         "%s: step %s could not be written (%s); nothing recorded is lost, it will be tried again",
-                        self._file.path, row.step if row else "-", failure,
+                        self._file.path, first.step if isinstance(first, Row) else "-", failure,
                     )  # fmt: skip
                 self.error = failure
                 self._changed.notify_all()
                 if failure is not None and self._closing:
                     return
 
-    def _commit(self, row: Row | None, jobs: list[Callable[[], None]]) -> Exception | None:
+    def _commit(self, first: Row | Callable[[], None]) -> Exception | None:
         try:
-            for job in jobs:
-                job()
-            if row is not None:
-                self._file.append(row)
+            if isinstance(first, Row):
+                self._file.append(first)
+            else:
+                first()
         except Exception as error:
             return error
         return None

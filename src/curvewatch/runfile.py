@@ -56,12 +56,14 @@ class RunPlan:
         planned_steps: Steps planned to be scored, int64; empty if open-ended.
         schedule: The rule behind them, as text.
         provenance: Host, model, versions, seeds: anything that JSON can hold; one entry a session.
+        max_overhead: Budget as a share of wall time; None if there is none.
     """
 
     max_steps: int | None
     planned_steps: NDArray[np.int64]
     schedule: str
     provenance: Mapping[str, Any]
+    max_overhead: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class RunFile:
                 anew = keep_through <= 0 and bool((later > 0).any())
                 if not anew:
                     with file.transaction() as h5:
-                        _keep_rows(h5, list(sets), len(steps) - len(later))
+                        _keep_rows(h5, list(sets), len(steps) - len(later), keep_through)
                         _write_plan(h5, list(sets), plan)
                         _add_session(h5, plan, keep_through, later)
             except BaseException:
@@ -176,6 +178,16 @@ class RunFile:
             for name in self._names:
                 _append(_group(h5, self._names, name), row, row.observations[name])
         self.steps.append(row.step)
+
+    def skip(self, step: int, why: str) -> None:
+        """Puts on record that a planned step was not scored."""
+        with self._file.transaction() as h5:
+            for name in self._names:
+                group = _group(h5, self._names, name)
+                n = group["skipped_step"].shape[0]
+                for key, value in (("skipped_step", step), ("skipped_why", why)):
+                    group[key].resize((n + 1,))
+                    group[key][n] = value
 
     def rewrite_scorer(self, name: str, settings: Mapping[str, Any]) -> None:
         """Puts changed scorer settings on record (a batch size made smaller by lack of memory)."""
@@ -286,7 +298,7 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     group.attrs["scorer"] = json.dumps(dict(record.scorer))
     group.attrs["made_by"] = json.dumps(dict(tokens.made_by), default=str)
     extents = {"step": 0, "token": len(tokens), "sequence": tokens.n_sequences, "place": tokens.context,
-               "vocabulary_id": len(texts or ()), "planned_step": 0}  # fmt: skip
+               "vocabulary_id": len(texts or ()), "planned_step": 0, "skipped_step": 0}  # fmt: skip
     for dataset in layout.DATASETS:
         if texts is None and dataset.name in ("target_text", "vocabulary_id", "vocabulary_text"):
             continue
@@ -316,7 +328,7 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
 
 def _create(group: h5py.Group, dataset: layout.Dataset, shape: tuple[int, ...]) -> None:
     dtype = h5py.string_dtype() if dataset.dtype == layout.TEXT else np.dtype(dataset.dtype)
-    resizable = dataset.grows or dataset.name == "planned_step"
+    resizable = dataset.grows or dataset.dims[0] in layout.RESIZABLE_DIMS
     created = group.create_dataset(
         dataset.name,
         shape,
@@ -347,6 +359,7 @@ def _write_sequences(target: h5py.Dataset, tokens: TokenSet) -> None:
 def _write_plan(h5: h5py.File, names: Sequence[str], plan: RunPlan) -> None:
     h5.attrs["max_steps"] = plan.max_steps or 0
     h5.attrs["schedule"] = plan.schedule
+    h5.attrs["max_overhead"] = plan.max_overhead or 0.0
     for name in names:
         group = _group(h5, names, name)
         group["planned_step"].resize((len(plan.planned_steps),))
@@ -366,12 +379,15 @@ def _add_session(h5: h5py.File, plan: RunPlan, keep_through: int, dropped: Seque
     sessions[-1] = json.dumps(session, default=str)
 
 
-def _keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int) -> None:
+def _keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int, keep_through: int) -> None:
     for name in names:
         group = _group(h5, names, name)
         for dataset in layout.DATASETS:
             if dataset.grows:
                 group[dataset.name].resize(n_rows, axis=0)
+        n_skipped = int(np.searchsorted(group["skipped_step"][:], keep_through, side="right"))
+        for key in ("skipped_step", "skipped_why"):
+            group[key].resize((n_skipped,))
 
 
 def _append(group: h5py.Group, row: Row, observation: Observation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,12 @@ class Scorer:
         except Exception as error:
             failure = error
         if not ranks.all_true(failure is None):
-            raise failure or ScoringError("another rank could not score the model; its log says why.")
+            if failure is None:
+                raise ScoringError("another rank could not score the model; its log says why.")
+            if isinstance(failure, ScoringError):
+                raise failure
+            # Never a bare out-of-memory RuntimeError: hosts answer those by shrinking the training batch.
+            raise ScoringError(f"model={type(model).__name__}: its forward pass failed: {failure}") from failure
         self._model, self._window, self._survey, self._around = model, window, found, around
         if self.batch_size == "auto":
             size = automatic_batch_size(self.tokens, found, device_of(model))
@@ -130,6 +136,22 @@ class Scorer:
             self._shrink(model)
         total = ranks.sum_in_place(scores_3N).numpy()
         return Observation(total[0].copy(), total[1] > 0, total[2].copy())
+
+    def time_pass(self, model: nn.Module, batches: int = 3) -> float:
+        """Seconds that `score` will take, from a few of its batches (each rank times its own)."""
+        model = unwrap(model)
+        assert self._window is not None
+        assert isinstance(self.batch_size, int)
+        all_batches, device = Batches(self.tokens, self.batch_size), device_of(model)
+        spent = []
+        with self._window.open():
+            for turn in range(batches + 1):
+                began = time.perf_counter()
+                batch = all_batches.build(turn % len(all_batches), device)
+                score_logits(self._road(model, batch), batch.target).cpu()
+                spent.append(time.perf_counter() - began)
+        # The first batch also pays for what is set up once.
+        return float(np.median(spent[1:])) * -(-len(all_batches) // ranks.size())
 
     @property
     def prepared(self) -> Survey:

@@ -14,6 +14,7 @@ from torch import nn
 
 from curvewatch import layout, provenance, ranks
 from curvewatch.batches import Batch
+from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError, ScoringError
 from curvewatch.live import LiveMetrics, Metrics
 from curvewatch.observation import Observation
@@ -48,6 +49,8 @@ class Watch:
         batch_size: Sequences scored at once, or "auto".
         on_error: "warn" (log, and train on) or "raise" (on all ranks), for failures after the start.
         log: `log(scalars, step)`, called with each observation's metrics besides W&B.
+        max_overhead: Budget: the share of the wall time since the start that training may wait for the watch. What is
+            planned beyond it is skipped (never the first and the last step) and put on record; None: no limit.
 
     Raises:
         TypeError: If `tokens` is no token set.
@@ -65,6 +68,7 @@ class Watch:
         batch_size: int | str = "auto",
         on_error: str = "warn",
         log: LogFunction | None = None,
+        max_overhead: float | None = None,
     ) -> None:
         if on_error not in ON_ERROR:
             raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
@@ -78,6 +82,7 @@ class Watch:
         self._automatic_batches = batch_size == "auto"
         self._on_error = on_error
         self._log = log
+        self._max_overhead = max_overhead
         self._reset()
 
     def _reset(self) -> None:
@@ -90,9 +95,9 @@ class Watch:
         self._failures = 0
         self._aside = False
         self._reported: set[str] = set()
-        self._began = time.perf_counter()
-        self._waited = 0.0
         self._behind = 0
+        self._from_step = 0
+        self._cost = Cost(self._max_overhead)
 
     # ------------------------------------------------------------------ the beginning
 
@@ -134,7 +139,8 @@ class Watch:
         self._open_file(unwrap(model), step, host or {"name": "plain loop"})
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
-        self._began = time.perf_counter()
+        self._from_step = step
+        self._cost = Cost(self._max_overhead)
 
     def _open_file(self, model: nn.Module, step: int, host: dict[str, Any]) -> None:
         assert self.plan is not None
@@ -147,7 +153,11 @@ class Watch:
                 for name, scorer in self._scorers.items()
             }
             run_plan = RunPlan(
-                self.max_steps, self.plan.steps(), self.plan.schedule.description, provenance.of_session(model, host)
+                self.max_steps,
+                self.plan.steps(),
+                self.plan.schedule.description,
+                provenance.of_session(model, host),
+                self._max_overhead,
             )
             try:
                 release(self.path)
@@ -208,6 +218,8 @@ class Watch:
             self.start(model, max(0, step - 1))
         if not (self.due(step) or (force and not self._aside and step > self._last_step)):
             return None
+        if not (force or self._affordable(step)):
+            return None
         began = time.perf_counter()
         try:
             observations, seconds = self._score(model)
@@ -225,7 +237,11 @@ class Watch:
                 scalars = self._show(step, observations, seconds, began)
             except Exception as error:
                 failure = failure or self._report("showing metrics", step, error)
-        self._waited += time.perf_counter() - began
+        self._cost.add(time.perf_counter() - began)
+        if self.max_steps is not None and self._cost.can_forecast(step - self._from_step):
+            assert self.plan is not None
+            left = int((self.plan.steps() > step).sum())
+            self._cost.forecast(step - self._from_step, self.max_steps - step, left)
         if self._on_error == "raise" and not ranks.all_true(failure is None):
             raise failure or RunFileError(f"step {step}: rank 0 failed; its log says why.")
         return scalars
@@ -258,11 +274,11 @@ class Watch:
             named = metrics.prefixed(f"curvewatch/{name}")
             everything.scalars.update(named.scalars)
             everything.histograms.update(named.histograms)
-        now = time.perf_counter()
+        waited = time.perf_counter() - began
         own = {
             "step": step,
-            "seconds": now - began,
-            "time_share": (self._waited + now - began) / max(now - self._began, 1e-9),
+            "seconds": waited,
+            "time_share": self._cost.share(waited),
             "rows_behind": self._behind,
             "rows_lost": self._recorder.lost,
         }
@@ -276,6 +292,17 @@ class Watch:
                     raise
         return everything.scalars
 
+    def _affordable(self, step: int) -> bool:
+        """Whether the budget allows an observation; rank 0's clock decides, and all ranks hear of it."""
+        if self._max_overhead is None or step in (self._from_step, self.max_steps):
+            return True
+        if ranks.all_true(ranks.rank() != 0 or self._cost.affordable()):
+            return True
+        self._last_step = step
+        if self._recorder is not None:
+            self._recorder.skip(step, "budget")
+        return False
+
     # ------------------------------------------------------------------ trouble, and the end
 
     def _scoring_failed(self, step: int, error: ScoringError) -> None:
@@ -283,6 +310,8 @@ class Watch:
             raise error
         self._failures += 1
         self._report("scoring", step, error)
+        if self._recorder is not None:
+            self._recorder.skip(step, f"scoring failed: {error}")
         if self._failures >= FAILURES_IN_A_ROW:
             self._aside = True
             logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._failures)
@@ -293,6 +322,27 @@ class Watch:
             self._reported.add(sign)
             logger.error("%s failed at step %d: %s (training goes on; said once)", what, step, error, exc_info=error)
         return error
+
+    def estimate(self, model: nn.Module, *, logging_steps: StepRule | None = None) -> Estimate:
+        """What watching will cost, from a few timed batches; writes nothing. A collective on several ranks.
+
+        Args:
+            model: The model, on its device.
+            logging_steps: The host's logging steps, if the schedule follows them.
+
+        Raises:
+            ScoringError: If model and token set don't fit.
+        """
+        schedule = self.schedule or default_schedule(self.max_steps)
+        seconds = 0.0
+        for scorer in self._scorers.values():
+            scorer.prepare(model)
+            seconds += scorer.time_pass(model)
+        return Estimate(
+            seconds_per_observation=seconds,
+            observations=len(schedule.plan(self.max_steps, logging_steps).steps()),
+            n_tokens=sum(len(one) for one in self.tokens.values()),
+        )
 
     def finish(self, model: nn.Module, step: int) -> None:
         """The end of training: scores the last step if the schedule wants it and it was not foreseen, and closes."""
