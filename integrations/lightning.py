@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -11,9 +13,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 
+from curvewatch.batches import Batch
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
-from curvewatch.tracking import wandb_payload
+from curvewatch.tokens import TokenSet
+from curvewatch.tracking import LogFunction, wandb_payload
 from curvewatch.watch import Watch
 
 
@@ -36,16 +40,41 @@ class CurveWatchCallback(Callback):
 
     Args:
         tokens: A token set, or several by name.
-        path: The run file.
-        **settings: As `Watch` takes them: schedule, forward, batch_size, on_error, log.
+        path: The run file, created or continued.
+        schedule: Which steps are scored; None: each logging step.
+        forward: `forward(model, batch) -> logits`, for models that can't be called as `model(input_ids)`.
+        batch_size: Sequences scored at once, or "auto".
+        on_error: "warn" (log, and train on) or "raise", for failures after the start.
+        log: `log(scalars, step)`, called with each observation's metrics besides the host's loggers.
+        max_overhead: Budget for the watch, as a share of the wall time; None: no limit.
 
     Attributes:
         watch: The `Watch` behind it.
     """
 
-    def __init__(self, tokens: Any, path: Any, **settings: Any) -> None:
-        self.watch = Watch(tokens, path, **settings)
-        self._forward = settings.get("forward")
+    def __init__(
+        self,
+        tokens: TokenSet | Mapping[str, TokenSet],
+        path: str | os.PathLike[str],
+        *,
+        schedule: object = None,
+        forward: Callable[[Any, Batch], Any] | None = None,
+        batch_size: int | str = "auto",
+        on_error: str = "warn",
+        log: LogFunction | None = None,
+        max_overhead: float | None = None,
+    ) -> None:
+        self.watch = Watch(
+            tokens,
+            path,
+            schedule=schedule,
+            forward=forward,
+            batch_size=batch_size,
+            on_error=on_error,
+            log=log,
+            max_overhead=max_overhead,
+        )
+        self._forward = forward
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
