@@ -182,6 +182,12 @@ class Run:
             return int(h5.attrs["max_steps"]) or None
 
     @property
+    def schedule(self) -> str:
+        """The rule that chose the scored steps, as text."""
+        with snapshot(self.path) as h5:
+            return str(h5.attrs["schedule"])
+
+    @property
     def set_hash(self) -> str:
         """SHA-256 of the token set; runs of equal hash can be compared token by token."""
         return str(self._attributes["set_hash"])

@@ -1,0 +1,213 @@
+"""The figures of the paper, of one run or several, as PDF, PNG or SVG: single-column width, small serif-free type.
+
+matplotlib's object interface is used throughout, so no window opens and no global state changes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curvewatch.analysis.curve import TokenCurve
+from curvewatch.analysis.findings import CORRELATED, Findings
+from curvewatch.analysis.frames import need
+from curvewatch.analysis.style import CHANCE, DIVERGING, run_colour
+from curvewatch.analysis.summary import QUANTILES
+
+WIDTH = 3.3  # inches: a column of a two-column page
+STYLE = {
+    "font.size": 8,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+}
+
+
+def save_curve(curve: TokenCurve, path: str | os.PathLike[str]) -> Path:
+    """Draws one token's curve to `path` (.png, .svg or .pdf)."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        after = curve.steps_T > 0
+        axes.axhline(curve.chance, color=CHANCE, lw=0.8, ls=(0, (4, 3)))
+        axes.annotate(
+            "chance", (1, curve.chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6.5,
+            color=CHANCE,
+        )  # fmt: skip
+        axes.plot(curve.steps_T[after], curve.surprisal_T[after], ".", ms=2.5, alpha=0.55, color=run_colour(0))
+        axes.plot(curve.steps_T, curve.smoothed_T, color=run_colour(0), label="smoothed")
+        age = curve.measures["age_of_acquisition"]
+        if curve.measures["acquisition_status"] == "learned":
+            axes.plot(10**age, curve.measures["acquisition_threshold"], "o", mfc="white", mec=run_colour(0), ms=5)
+        _steps_axis(axes)
+        axes.set_ylabel("surprisal (bits)")
+        axes.set_ylim(bottom=0)
+        before = " ".join(curve.token.context.split())[-48:]
+        axes.set_title(_plain(f"…{before}⟦{curve.token.target}⟧"), loc="left", fontsize=7)
+
+    return _saved(draw, Path(path), (WIDTH * 1.3, 2.3))
+
+
+def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
+    """Writes every figure to `folder`, made if need be.
+
+    Args:
+        findings: Of one run or several.
+        folder: Where to.
+        formats: Of "pdf", "png", "svg".
+
+    Returns:
+        The files, in the order of the figures.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawings: list[tuple[str, Callable[[Any], None], tuple[float, float]]] = [
+        ("surprisal", lambda f: _surprisal(f, findings), (WIDTH, 2.2)),
+        ("accuracy", lambda f: _accuracy(f, findings), (WIDTH, 2.2)),
+        ("acquisition", lambda f: _acquisition(f, findings), (WIDTH, 2.2)),
+        ("distributions", lambda f: _distributions(f, findings), (2 * WIDTH, 2.2)),
+        ("dataset_map", lambda f: _map(f, findings), (WIDTH, 2.6)),
+        ("correlations", lambda f: _correlations(f, findings), (WIDTH, 3.0)),
+    ]
+    if findings.comparison is not None:
+        drawings.append(("cross_run", lambda f: _cross_run(f, findings), (WIDTH, 2.2)))
+    return [_saved(draw, folder / f"{name}.{ending}", size) for name, draw, size in drawings for ending in formats]
+
+
+def _saved(draw: Callable[[Any], None], path: Path, size: tuple[float, float]) -> Path:
+    matplotlib = need("matplotlib", "figures")
+    figure_room = need("matplotlib.figure", "figures")
+    with matplotlib.rc_context(STYLE):
+        figure = figure_room.Figure(figsize=size, layout="constrained")
+        draw(figure)
+        figure.savefig(path, dpi=300)
+    return path
+
+
+def _steps_axis(axes: Any) -> None:
+    axes.set_xscale("log")
+    axes.set_xlabel("training step")
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib sees no formulas."""
+    return text.replace("$", r"\$").replace("⟦", "[").replace("⟧", "]")
+
+
+def _legend(axes: Any, findings: Findings) -> None:
+    if len(findings.runs) > 1:
+        axes.legend()
+
+
+def _surprisal(figure: Any, findings: Findings) -> None:
+    axes = figure.subplots()
+    for index, one in enumerate(findings.runs):
+        summary, after = one.summary, one.moment.steps_T > 0
+        steps, colour = summary.steps_T[after], run_colour(index)
+        if len(findings.runs) == 1:
+            for low, high, alpha in ((0, 4, 0.12), (1, 3, 0.2)):
+                between = summary.quantiles_QT[low, after], summary.quantiles_QT[high, after]
+                label = f"{100 * (QUANTILES[high] - QUANTILES[low]):.0f} % of tokens"
+                axes.fill_between(steps, *between, color=colour, alpha=alpha, lw=0, label=label)
+        axes.plot(steps, summary.mean_T[after], color=colour, label=one.name if len(findings.runs) > 1 else "mean")
+    axes.axhline(findings.runs[0].run.chance, color=CHANCE, lw=0.8, ls=(0, (4, 3)))
+    axes.set_ylabel("surprisal (bits)")
+    axes.set_ylim(bottom=0)
+    _steps_axis(axes)
+    axes.legend()
+
+
+def _accuracy(figure: Any, findings: Findings) -> None:
+    axes = figure.subplots()
+    for index, one in enumerate(findings.runs):
+        after = one.moment.steps_T > 0
+        accuracy = one.summary.accuracy_T[after]
+        axes.plot(one.summary.steps_T[after], 100 * accuracy, color=run_colour(index), label=one.name)
+    axes.set_ylabel("top-1 accuracy (%)")
+    _steps_axis(axes)
+    _legend(axes, findings)
+
+
+def _acquisition(figure: Any, findings: Findings) -> None:
+    axes = figure.subplots()
+    for index, one in enumerate(findings.runs):
+        x, share = one.acquired_share()
+        axes.plot(10**x, 100 * share, color=run_colour(index), label=one.name)
+    axes.set_ylabel("tokens acquired (%)")
+    axes.set_ylim(0, 100)
+    _steps_axis(axes)
+    _legend(axes, findings)
+
+
+def _distributions(figure: Any, findings: Findings) -> None:
+    left, right = figure.subplots(1, 2)
+    for index, one in enumerate(findings.runs):
+        forgettability_N = one.measures["forgettability"]
+        for axes, values_N in ((left, one.age_N), (right, forgettability_N)):
+            values_n = values_N[np.isfinite(values_N)]
+            if len(values_n):
+                top = np.quantile(values_n, 0.995) if axes is right else values_n.max()
+                edges = np.linspace(values_n.min(), max(top, values_n.min() + 1e-9), 50)
+                weights = np.full(len(values_n), 100 / len(values_N))
+                colour = run_colour(index)
+                axes.hist(values_n, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
+                axes.hist(values_n, edges, weights=weights, histtype="step", color=colour, lw=1, label=one.name)
+        left.set_xlabel("age of acquisition (log10 step)")
+        right.set_xlabel("forgettability (bits)")
+    left.set_ylabel("tokens (%)")
+    _legend(right, findings)
+
+
+def _map(figure: Any, findings: Findings) -> None:
+    axes, one = figure.subplots(), findings.runs[0]
+    known_N = np.isfinite(one.confidence_N)
+    if known_N.any():
+        bins = axes.hexbin(
+            one.unsteadiness_N[known_N], one.confidence_N[known_N], gridsize=40, bins="log", cmap="viridis", mincnt=1,
+            linewidths=0.1,
+        )  # fmt: skip
+        figure.colorbar(bins, ax=axes, label="tokens", fraction=0.05)
+    axes.set_xlabel("standard deviation of p(token)")
+    axes.set_ylabel("mean p(token), last quarter")
+
+
+def _correlations(figure: Any, findings: Findings) -> None:
+    colours = need("matplotlib.colors", "figures").LinearSegmentedColormap.from_list("diverging", DIVERGING)
+    axes, names = figure.subplots(), list(CORRELATED.values())
+    r_MM = np.nanmean([one.correlation_MM for one in findings.runs], axis=0) if findings.runs else np.zeros((0, 0))
+    axes.imshow(r_MM, cmap=colours, vmin=-1, vmax=1)
+    for a in range(len(names)):
+        for b in range(len(names)):
+            if np.isfinite(r_MM[a, b]):
+                shade = "white" if abs(r_MM[a, b]) > 0.7 else "black"
+                axes.text(b, a, f"{r_MM[a, b]:.2f}", ha="center", va="center", fontsize=6.5, color=shade)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def _cross_run(figure: Any, findings: Findings) -> None:
+    assert findings.comparison is not None
+    axes, cross = figure.subplots(), findings.comparison.cross
+    after = cross.steps_S > 0
+    axes.plot(cross.steps_S[after], findings.comparison.step_correlation()[after], color="0.2")
+    axes.set_ylabel("correlation of surprisal")
+    axes.set_ylim(top=1)
+    _steps_axis(axes)

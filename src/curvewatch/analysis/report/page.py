@@ -1,0 +1,82 @@
+"""The HTML page: data, library, style and script put into one file."""
+
+from __future__ import annotations
+
+import functools
+import html
+import os
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from curvewatch.analysis.findings import Findings, Say, gather_findings
+from curvewatch.analysis.frames import need
+from curvewatch.analysis.report import pack
+from curvewatch.analysis.report.payload import payload, tokens_that_fit
+from curvewatch.run import Run
+
+PAGE_LIMIT_BYTES = 7_500_000
+SCRIPTS = ("unpack.js", "theme.js", "charts.js", "explorer.js", "main.js")
+
+
+def write_report(
+    runs: Sequence[Run], path: str | os.PathLike[str], *, title: str | None = None, say: Say | None = None
+) -> Path:
+    """Writes the report of one run, or of several of one token set, to `path`, replacing what is there.
+
+    The page is below 8 MB whatever the number of tokens: where not all of them fit it holds the extremes of each
+    measure and a random sample, and says so. Means, shares and distributions are always those of all tokens.
+
+    Args:
+        runs: One or more.
+        path: Of the page.
+        title: Of the page; None: the names of the runs.
+        say: Called with what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        TokenSetMismatchError: If the runs' token sets differ.
+        ImportError: If Plotly is not installed.
+    """
+    library = _library()
+    findings = gather_findings(runs, say)
+    page = _fitting(findings, title or ", ".join(one.name for one in findings.runs), library)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _fitting(findings: Findings, title: str, library: str) -> str:
+    limit = tokens_that_fit(findings)
+    while True:
+        page = _page(title, payload(findings, title, limit), library)
+        size = len(page.encode())
+        if size <= PAGE_LIMIT_BYTES or limit <= 50:
+            return page
+        limit = max(50, int(0.9 * limit * (PAGE_LIMIT_BYTES - len(library)) / (size - len(library))))
+
+
+def _page(title: str, data: str, library: str) -> str:
+    room = resources.files(__package__)
+    parts = {
+        "TITLE": html.escape(title),
+        "STYLE": room.joinpath("page.css").read_text("utf-8"),
+        "SCRIPT": "\n".join(room.joinpath(name).read_text("utf-8") for name in SCRIPTS),
+        "LIBRARY": library,
+        "DATA": data,
+    }
+    page = room.joinpath("page.html").read_text("utf-8")
+    return re.sub(r"@@(\w+)@@", lambda place: parts[place[1]], page)
+
+
+@functools.cache
+def _library() -> str:
+    """Plotly's JavaScript, compressed; its licence notice stands at its head."""
+    offline = need("plotly.offline", "the report")
+    script: str = offline.get_plotlyjs()
+    return pack.squeeze(script.encode())

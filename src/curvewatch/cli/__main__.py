@@ -1,0 +1,5 @@
+"""`python -m curvewatch.cli`."""
+
+from curvewatch.cli import main
+
+main()

@@ -1,0 +1,91 @@
+"""Commands that judge files: compare, doctor."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from curvewatch.cli.common import Paper, RunPath, RunPaths, SetName, fail, guarded, note, opened, out, progressing
+
+
+@guarded
+def compare(
+    files: RunPaths,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write each token's cross-run variability to .csv.", show_default=False),
+    ] = None,
+    set_name: SetName = None,
+    paper: Paper = False,
+) -> None:
+    """How far runs of one token set agree: variability across runs, correlation of each measure and of surprisal."""
+    if len(files) < 2:
+        raise typer.BadParameter("comparing takes at least two run files.", param_hint="FILE...")
+    if output is not None and output.suffix != ".csv":
+        raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
+    from curvewatch.analysis.compare import compare as compare_runs
+
+    runs = [opened(file, set_name) for file in files]
+    with progressing("comparing") as progress:
+        found = compare_runs(runs, paper=paper, progress=progress)
+    for text in found.notes:
+        note(text)
+    n_pairs = len(found.cross.pairs)
+    out.print(f"[bold]{len(runs)} runs[/] of {runs[0].n_tokens:,} tokens: {escape(', '.join(found.names))}")
+    made = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
+    for heading in ("measure", "r, mean of pairs" if n_pairs > 1 else "r", "lowest", "highest", "tokens"):
+        made.add_column(heading, justify="left" if heading == "measure" else "right")
+    for name, mean, low, high, count in found.correlations():
+        cells = [f"{value:.3f}" if math.isfinite(value) else "-" for value in (mean, low, high)]
+        made.add_row(name.replace("_", " "), *cells, f"{count:,}")
+    out.print(made)
+    v_n = found.cross.variability_N[np.isfinite(found.cross.variability_N)]
+    if len(v_n):
+        q = np.quantile(v_n, (0.05, 0.5, 0.95))
+        out.print(
+            f"cross-run variability (bit²): mean {v_n.mean():.3f}, median {q[1]:.3f}, "
+            f"5 to 95 % {q[0]:.3f} to {q[2]:.3f}"
+        )
+    r_S = found.step_correlation()
+    if np.isfinite(r_S).any():
+        shown = np.unique(np.linspace(0, len(r_S) - 1, min(8, len(r_S))).round().astype(int))
+        steps = found.cross.steps_S
+        text = ", ".join(f"{steps[s]:,}: {r_S[s]:.3f}" for s in shown if math.isfinite(r_S[s]))
+        out.print(f"correlation of surprisal by step: {text}")
+    if output is not None:
+        variability = found.cross.variability_N
+        with open(output, "w", encoding="utf-8") as file:
+            file.write("token,cross_run_variability\n")
+            file.writelines(f"{i},{'' if math.isnan(v) else repr(float(v))}\n" for i, v in enumerate(variability))
+        note(f"{len(variability):,} tokens written to {output}")
+
+
+@guarded
+def doctor(
+    file: RunPath,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put into the file what a crashed writer had committed to its journal.")
+    ] = False,
+) -> None:
+    """Checks a run file and says what is wrong, what was recovered, and what to do. Exit code 1 if numbers are bad."""
+    from curvewatch.analysis.doctor import BAD, GOOD, examine
+    from curvewatch.analysis.doctor import repair as repair_file
+
+    if repair:
+        out.print(f"[bold]repair[/]  {escape(repair_file(file) or 'nothing to recover')}")
+    findings = examine(file)
+    made = Table.grid(padding=(0, 2))
+    for finding in findings:
+        colour = {"good": "green", "note": "yellow", "bad": "bold red"}[finding.level]
+        made.add_row(f"[{colour}]{finding.level:4}[/]", f"[dim]{escape(finding.subject)}[/]", escape(finding.text))
+    out.print(made)
+    bad = sum(finding.level == BAD for finding in findings)
+    if bad:
+        fail(f"{file}: {bad} of {len(findings)} checks found something wrong.")
+    out.print("healthy" if all(f.level == GOOD for f in findings) else "healthy, with notes")

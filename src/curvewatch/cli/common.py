@@ -1,0 +1,121 @@
+"""What all commands share: consoles, options, errors without tracebacks, progress, notes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from curvewatch.errors import CurvewatchError
+from curvewatch.run import Run, open_run
+
+# In a pipe nothing is known of a width, and wrapped lines are of no use there.
+PIPE_WIDTH = 200
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+err = Console(stderr=True, highlight=False)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Progressing = Callable[[int, int], None]
+
+RunPath = Annotated[Path, typer.Argument(help="Run file.", metavar="FILE", show_default=False)]
+RunPaths = Annotated[list[Path], typer.Argument(help="Run files.", metavar="FILE...", show_default=False)]
+SetName = Annotated[
+    str | None, typer.Option("--set", help="Token set, where a file holds several.", show_default=False)
+]
+Paper = Annotated[bool, typer.Option("--paper", help="The values of the paper's released code in every case.")]
+
+
+def guarded(command: Command) -> Command:
+    """A command whose failures are one clear line and exit code 1; CURVEWATCH_DEBUG=1 shows tracebacks."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except BrokenPipeError:
+            # The reader of a pipe has seen enough (`| head`); what is still buffered goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            fail("interrupted")
+        except Exception as error:
+            if os.environ.get("CURVEWATCH_DEBUG"):
+                raise
+            known = isinstance(error, (CurvewatchError, ValueError, KeyError, IndexError, OSError, ImportError))
+            text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            if not known:
+                text = f"{type(error).__name__}: {text} (unforeseen; CURVEWATCH_DEBUG=1 shows where)"
+            fail(text)
+
+    return run  # type: ignore[return-value]
+
+
+def fail(text: str) -> None:
+    """Prints an error and ends the command with exit code 1."""
+    err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def note(text: str) -> None:
+    """Prints something worth knowing, on stderr so that pipes stay clean."""
+    err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
+
+
+def opened(path: Path, set_name: str | None = None) -> Run:
+    """The run at `path`; several sets and none named is an error that lists them.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        CurvewatchError: If it is no run file.
+    """
+    return open_run(path, set_name)
+
+
+@contextmanager
+def noted_warnings() -> Iterator[None]:
+    """Prints warnings as notes, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        note(text)
+
+
+@contextmanager
+def saying() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for each thing that is done; yields `say(what, done, of)`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def say(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of)
+            bar.update(tasks[what], completed=done, total=of)
+
+        yield say
+
+
+@contextmanager
+def progressing(what: str) -> Iterator[Progressing]:
+    """A progress bar on stderr, if that is a terminal; yields `update(done, of)`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def update(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of)
+
+        yield update

@@ -1,0 +1,202 @@
+"""Commands that look at one run: info, table, show."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from curvewatch.analysis.select import parse_words, select
+from curvewatch.analysis.terminal import number
+from curvewatch.cli.common import Paper, RunPath, SetName, guarded, note, noted_warnings, opened, out, progressing
+from curvewatch.run import Run
+
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        "-w",
+        help="min_<measure>=x, max_<measure>=x, status=learned|left_censored|never|unfitted, top1=never_learned|"
+        "unforgettable|forgotten, pattern=REGEX, context=TEXT. Short names: aoa, forgetting, variability, surprisal. "
+        "May be given several times; all must hold.",
+        show_default=False,
+    ),
+]
+SHOWN = (
+    "target_text",
+    "final_surprisal",
+    "within_run_variability",
+    "age_of_acquisition",
+    "acquisition_status",
+    "forgettability",
+    "forgetting_events_top1",
+)
+
+
+@guarded
+def info(file: RunPath, set_name: SetName = None) -> None:
+    """What a run file is, how far it has come, how big it is and what it cost."""
+    first = opened(file, set_name) if set_name else None
+    runs = [first] if first else [opened(file, name) for name in _sets(file)]
+    for run in runs:
+        grid = Table.grid(padding=(0, 2))
+        for name, value in facts(run):
+            grid.add_row(f"[dim]{name}[/]", escape(value))
+        out.print(f"[bold]{escape(str(file))}[/]" + (f" · set {escape(run.set_name)}" if len(run.sets) > 1 else ""))
+        out.print(grid)
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What `info` prints, name and value."""
+    steps, planned, tokens = run.steps, run.planned_steps, run.tokens
+    size = run.path.stat().st_size
+    rows = [
+        ("run", run.run_id),
+        ("token set", f"{run.n_tokens:,} tokens in {tokens.n_sequences:,} sequences, hash {run.set_hash[:16]}…"),
+        ("chance", f"{run.chance:.3f} bits"),
+        ("size", f"{size / 1e6:,.1f} MB"),
+    ]
+    if not len(steps):
+        rows.append(("observations", "none yet"))
+    else:
+        last = int(steps[-1])
+        to_come = int((planned > last).sum())
+        done = f", {last / run.max_steps:.0%} of {run.max_steps:,}" if run.max_steps else ""
+        rows.append(("observations", f"{len(steps):,}, steps {steps[0]:,} to {last:,}{done}"))
+        rows.append(("still planned", f"{to_come:,} observations" if to_come else "none"))
+        y_N, correct_N = run.surprisal[-1], run.correct[-1]
+        finite_n = y_N[np.isfinite(y_N)]
+        lost = f" ({len(y_N) - len(finite_n):,} not finite)" if len(finite_n) < len(y_N) else ""
+        mean = f"{finite_n.mean(dtype=np.float64):.3f} bits" if len(finite_n) else "none"
+        rows.append(("surprisal now", f"mean {mean}{lost}, accuracy {correct_N.mean():.1%}"))
+        seconds, times = run.seconds, run.time
+        rows.append(("scoring", f"{seconds.sum():,.1f} s in all, {seconds.mean():.3g} s an observation"))
+        when = [datetime.datetime.fromtimestamp(t).isoformat(" ", "minutes") for t in (times[0], times[-1])]
+        rows.append(("scored", f"{when[0]} to {when[1]}"))
+    sessions = run.sessions
+    if sessions:
+        host, model = sessions[-1].get("host", {}), sessions[-1].get("model", {})
+        parameters = model.get("parameters")
+        rows.append(("model", f"{model.get('class', '?')}" + (f", {parameters:,} parameters" if parameters else "")))
+        rows.append(("trained by", f"{host.get('name', '?')}, {len(sessions)} session{'s' * (len(sessions) > 1)}"))
+        versions = sessions[-1].get("versions", {})
+        rows.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) or "?"))
+    return rows
+
+
+def _sets(file: Path) -> list[str]:
+    """Names of the sets, also where there are several and none was named."""
+    from curvewatch.analysis.doctor import set_names
+
+    return set_names(file)
+
+
+@guarded
+def table(
+    file: RunPath,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a .csv or .parquet file.", show_default=False)
+    ] = None,
+    token: Annotated[str | None, typer.Option(help="Only this token, by its text.", show_default=False)] = None,
+    where: Conditions = None,
+    sort: Annotated[str | None, typer.Option(help="Order by this measure, largest first.", show_default=False)] = None,
+    ascending: Annotated[bool, typer.Option("--ascending", help="Smallest first.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="At most so many.")] = None,
+    set_name: SetName = None,
+    paper: Paper = False,
+) -> None:
+    """Every measure of every token: a table in the terminal, CSV in a pipe, or a file."""
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise typer.BadParameter(f"{output}: the ending chooses the format; use .csv or .parquet.")
+    run = opened(file, set_name)
+    conditions = _conditions(where)
+    if token is not None:
+        conditions["token"] = token
+    with noted_warnings(), progressing("measuring") as progress:
+        measures = run.measures(paper=paper, progress=progress)
+    which = select(run, sort=sort, descending=not ascending, measures=measures, **conditions)
+    terminal = output is None and sys.stdout.isatty()
+    found = len(which)
+    which = which[: 30 if limit is None and terminal else limit]
+    from curvewatch.analysis.frames import token_frame
+
+    frame = token_frame(run, measures=measures).iloc[which]
+    if terminal:
+        _print_table(frame)
+        if len(which) < found:
+            note(f"{len(which)} of {found:,} tokens; --limit shows more, -o writes them to a file")
+    elif output is None:
+        frame.to_csv(sys.stdout)
+    elif output.suffix == ".csv":
+        frame.to_csv(output)
+    else:
+        frame.attrs.clear()
+        frame.to_parquet(output)
+    if output is not None:
+        note(f"{len(which):,} tokens written to {output}")
+
+
+def _conditions(where: list[str] | None) -> dict[str, Any]:
+    try:
+        return parse_words(where or [])
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--where") from error
+
+
+def _print_table(frame: Any) -> None:
+    columns = [name for name in SHOWN if name in frame]
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    made.add_column("token", justify="right")
+    for name in columns:
+        made.add_column(name.replace("_", " "), justify="left" if name == "target_text" else "right")
+    for index, row in zip(frame.index, frame[columns].itertuples(index=False), strict=True):
+        cells = [escape(repr(v)[1:-1]) if n == "target_text" else number(v) for n, v in zip(columns, row, strict=True)]
+        made.add_row(str(index), *cells)
+    out.print(made)
+
+
+@guarded
+def show(
+    file: RunPath,
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="Text of a token, or its index in the set.")],
+    which: Annotated[int, typer.Option("--which", "-k", min=1, help="Which, where the text occurs often.")] = 1,
+    where: Conditions = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw it to .png, .svg or .pdf.", show_default=False)
+    ] = None,
+    set_name: SetName = None,
+) -> None:
+    """One token: its context, its curve (raw and smoothed), its measures."""
+    if output is not None and output.suffix not in (".png", ".svg", ".pdf"):
+        raise typer.BadParameter(f"{output}: the ending chooses the format; use .png, .svg or .pdf.")
+    run = opened(file, set_name)
+    index, others = _index(run, token, which, _conditions(where))
+    curve = run.curve(index)
+    if output is not None:
+        from curvewatch.analysis.figures import save_curve
+
+        save_curve(curve, output)
+        note(f"drawn to {output}")
+        return
+    from curvewatch.analysis.terminal import drawn
+
+    out.print(drawn(curve, min(out.width, 120), 16), markup=False, soft_wrap=True)
+    if others > 1:
+        note(f"{which} of {others:,} occurrences; -k {which % others + 1} shows another")
+
+
+def _index(run: Run, token: str, which: int, conditions: dict[str, Any]) -> tuple[int, int]:
+    if token.lstrip("-").isdigit() and not conditions:
+        return int(token), 1
+    found = select(run, token=token, **conditions)
+    if not len(found):
+        raise ValueError(f"token={token!r}: no scored token of {run.path} has this text and fulfils the conditions.")
+    if which > len(found):
+        raise ValueError(f"which={which}: there are {len(found):,} such tokens; choose 1 to {len(found):,}.")
+    return int(found[which - 1]), len(found)

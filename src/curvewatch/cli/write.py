@@ -1,0 +1,80 @@
+"""Commands that write files for others: report, figures, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curvewatch.cli.common import (
+    RunPath,
+    RunPaths,
+    SetName,
+    guarded,
+    note,
+    noted_warnings,
+    opened,
+    out,
+    progressing,
+    saying,
+)
+
+
+@guarded
+def export(
+    file: RunPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .npz, .parquet or .nc.", show_default=False)],
+    set_name: SetName = None,
+) -> None:
+    """Curves, tokens and measures in another format: NumPy, parquet, netCDF."""
+    from curvewatch.analysis.export import FORMATS
+    from curvewatch.analysis.export import export as export_run
+
+    if output.suffix not in FORMATS:
+        raise typer.BadParameter(f"{output}: the ending chooses the format; use one of {', '.join(FORMATS)}.")
+    run = opened(file, set_name)
+    with noted_warnings(), progressing("exporting") as progress:
+        export_run(run, output, progress=progress)
+    note(f"{output}: {output.stat().st_size / 1e6:,.1f} MB")
+
+
+@guarded
+def report(
+    files: RunPaths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Of the page.", show_default=False)] = None,
+    set_name: SetName = None,
+) -> None:
+    """One HTML page with everything, of one run or several of one token set. It needs no network, ever."""
+    from curvewatch.analysis.report import write_report
+
+    runs = [opened(file, set_name) for file in files]
+    with saying() as say:
+        write_report(runs, output, title=title, say=say)
+    out.print(str(output), markup=False)
+    note(f"{output.stat().st_size / 1e6:.1f} MB; open it in a browser")
+
+
+@guarded
+def figures(
+    files: RunPaths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder.")] = Path("figures"),
+    formats: Annotated[str, typer.Option("--formats", help="Of pdf, png, svg; with commas.")] = "pdf,png",
+    set_name: SetName = None,
+) -> None:
+    """The report's figures for a paper: one file each."""
+    from curvewatch.analysis.figures import figures as write_figures
+    from curvewatch.analysis.findings import gather_findings
+
+    wanted = [name.strip() for name in formats.split(",")]
+    if bad := [name for name in wanted if name not in ("pdf", "png", "svg")]:
+        raise typer.BadParameter(f"{', '.join(bad)}: choose of pdf, png, svg.", param_hint="--formats")
+    runs = [opened(file, set_name) for file in files]
+    with saying() as say:
+        findings = gather_findings(runs, say)
+    for one in findings.runs:
+        for text in one.notes:
+            note(f"{one.name}: {text}")
+    for path in write_figures(findings, output, wanted):
+        out.print(str(path), markup=False)
