@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
-from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -13,15 +11,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 
-from curvewatch.batches import Batch
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
-from curvewatch.tokens import TokenSet
-from curvewatch.tracking import LogFunction, wandb_payload
-from curvewatch.watch import Watch
+from curvewatch.tracking import wandb_payload
+
+from .callback import WatchCallback
 
 
-class CurveWatchCallback(Callback):
+class CurveWatchCallback(WatchCallback, Callback):
     """Watches a run of the Lightning Trainer.
 
     ```python
@@ -38,43 +35,8 @@ class CurveWatchCallback(Callback):
     `curvewatch/<set>/...` | see `curvewatch.live.METRICS` and `HISTOGRAMS` (histograms in W&B only)
     `curvewatch/watch/...` | what the watch costs, see `curvewatch.live.WATCH_METRICS`
 
-    Args:
-        tokens: A token set, or several by name.
-        path: The run file, created or continued.
-        schedule: Which steps are scored; None: each logging step.
-        forward: `forward(model, batch) -> logits`, for models that can't be called as `model(input_ids)`.
-        batch_size: Sequences scored at once, or "auto".
-        on_error: "warn" (log, and train on) or "raise", for failures after the start.
-        log: `log(scalars, step)`, called with each observation's metrics besides the host's loggers.
-        max_overhead: Budget for the watch, as a share of the wall time; None: no limit.
-
-    Attributes:
-        watch: The `Watch` behind it.
+    Arguments: see `WatchCallback`.
     """
-
-    def __init__(
-        self,
-        tokens: TokenSet | Mapping[str, TokenSet],
-        path: str | os.PathLike[str],
-        *,
-        schedule: object = None,
-        forward: Callable[[Any, Batch], Any] | None = None,
-        batch_size: int | str = "auto",
-        on_error: str = "warn",
-        log: LogFunction | None = None,
-        max_overhead: float | None = None,
-    ) -> None:
-        self.watch = Watch(
-            tokens,
-            path,
-            schedule=schedule,
-            forward=forward,
-            batch_size=batch_size,
-            on_error=on_error,
-            log=log,
-            max_overhead=max_overhead,
-        )
-        self._forward = forward
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
@@ -108,7 +70,7 @@ class CurveWatchCallback(Callback):
         self.watch.close()
 
     def _model(self, pl_module: LightningModule) -> nn.Module:
-        return cast(nn.Module, pl_module) if self._forward is not None else language_model(pl_module)
+        return cast(nn.Module, pl_module) if self.forward is not None else language_model(pl_module)
 
 
 def language_model(pl_module: LightningModule) -> nn.Module:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import sys
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, WandbCallback
 from transformers.trainer_callback import CallbackHandler
 
-from curvewatch.batches import Batch
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
-from curvewatch.tokens import TokenSet
-from curvewatch.tracking import HostAxisWandb, LogFunction, Sink
-from curvewatch.watch import Watch
+from curvewatch.tracking import HostAxisWandb, Sink
+
+from .callback import WatchCallback
 
 logger = logging.getLogger("curvewatch")
 
@@ -27,7 +24,7 @@ logger = logging.getLogger("curvewatch")
 WANDB_AXIS = "train/global_step"
 
 
-class CurveWatchCallback(TrainerCallback):
+class CurveWatchCallback(WatchCallback, TrainerCallback):
     """Watches a run of the Trainer.
 
     ```python
@@ -43,42 +40,8 @@ class CurveWatchCallback(TrainerCallback):
     `curvewatch/<set>/...` | see `curvewatch.live.METRICS` and `HISTOGRAMS` (histograms in W&B only)
     `curvewatch/watch/...` | what the watch costs, see `curvewatch.live.WATCH_METRICS`
 
-    Args:
-        tokens: A token set, or several by name.
-        path: The run file, created or continued.
-        schedule: Which steps are scored; None: each logging step.
-        forward: `forward(model, batch) -> logits`, for models that can't be called as `model(input_ids)`.
-        batch_size: Sequences scored at once, or "auto".
-        on_error: "warn" (log, and train on) or "raise", for failures after the start.
-        log: `log(scalars, step)`, called with each observation's metrics besides the host's loggers.
-        max_overhead: Budget for the watch, as a share of the wall time; None: no limit.
-
-    Attributes:
-        watch: The `Watch` behind it.
+    Arguments: see `WatchCallback`.
     """
-
-    def __init__(
-        self,
-        tokens: TokenSet | Mapping[str, TokenSet],
-        path: str | os.PathLike[str],
-        *,
-        schedule: object = None,
-        forward: Callable[[Any, Batch], Any] | None = None,
-        batch_size: int | str = "auto",
-        on_error: str = "warn",
-        log: LogFunction | None = None,
-        max_overhead: float | None = None,
-    ) -> None:
-        self.watch = Watch(
-            tokens,
-            path,
-            schedule=schedule,
-            forward=forward,
-            batch_size=batch_size,
-            on_error=on_error,
-            log=log,
-            max_overhead=max_overhead,
-        )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
