@@ -86,8 +86,8 @@ def test_logging_steps_and_others(host: str, tmp_path: Path) -> None:
 class Stream(IterableDataset):
     """Rows without a known number."""
 
-    def __init__(self, training: Training) -> None:
-        self.rows = training.data()
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
 
     def __iter__(self) -> Iterator[Any]:
         return (self.rows[i] for i in range(len(self.rows)))
@@ -96,18 +96,13 @@ class Stream(IterableDataset):
 def test_epochs_of_unknown_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps can't be planned, but they are scored where the Trainer logs."""
     training = Training(rows=12, steps=7, log_epochs=True)
-    monkeypatch.setattr(Training, "data", lambda self, rows=training.data(): _streamed(rows))
+    stream = Stream(training.data())
+    monkeypatch.setattr(Training, "data", lambda self: stream)
     outcome = run("trainer", training, tmp_path, Watching(random_tokens(), tmp_path / "curves.h5"))
     assert outcome.logged_steps == [3, 6, 7]
     file = open_run(tmp_path / "curves.h5")
     assert file.steps.tolist() == [0, 3, 6, 7]
     assert file.planned_steps.tolist() == [0, 7]
-
-
-def _streamed(rows: Any) -> Stream:
-    stream = Stream.__new__(Stream)
-    stream.rows = rows
-    return stream
 
 
 def test_every_adapter_writes_the_same_file_for_the_same_training(tmp_path: Path) -> None:
