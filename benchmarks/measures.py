@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.measures import LAMBDAS, Smoother, measure_curves
+from curvewatch.measures.blocks import FIT_TOKENS
 from curvewatch.measures.smoothing import Road
 
 CHANCE = float(np.log2(50_257))
@@ -133,8 +134,8 @@ def main() -> None:
         smoother = Smoother(x_T, dtype=dtype)
         values_TN = curves_TN.astype(dtype)
         start = time.perf_counter()
-        for first in range(0, values_TN.shape[1], 2048):
-            fit = smoother.fit(values_TN[:, first : first + 2048])
+        for first in range(0, values_TN.shape[1], FIT_TOKENS):
+            fit = smoother.fit(values_TN[:, first : first + FIT_TOKENS])
             fit.at(smoother.basis_TK)
         ours = (time.perf_counter() - start) / values_TN.shape[1]
         same = np.isclose(LAMBDAS[smoother.fit(sample_TN.astype(dtype)).lambda_index_N], pygam_lambdas).sum()

@@ -111,7 +111,7 @@ def test_blocks_are_whole_chunks_or_even_parts_of_one() -> None:
     assert block_width(Chunked(10_000, 10**6)) in (1024, 512)
     assert 10_000 * block_width(Chunked(10_000, 10**6)) * 8 <= 2**27
     assert block_width(Chunked(10**9, 10)) == 1
-    assert fit_width(221) == 2048
+    assert fit_width(221) == 4096
     assert fit_width(10_000) * 10_000 <= 2**22
     assert fit_width(10**9) == 16
     assert [*token_blocks(Chunked(5, 10), 4)] == [slice(0, 4), slice(4, 8), slice(8, 10)]

@@ -88,12 +88,13 @@ class AcquisitionGrid:
             first_N: NDArray[np.intp] = band_N * width + (inside_WN <= level_N).argmax(axis=0)
             return first_N
 
-        first_N = first(relative_N)
         if curves_BWN.dtype == np.float64:
+            first_N = first(relative_N)
             doubtful_N = np.zeros(n, bool)
         else:
             error_N = 32 * np.finfo(np.float32).eps * fit.scale_N.astype(np.float64)
-            doubtful_N = first(relative_N - error_N) != first(relative_N + error_N)
+            first_N = first(relative_N + error_N)
+            doubtful_N = first(relative_N - error_N) != first_N
             doubtful_N |= np.abs(chance - threshold_N) <= error_N
         age_N = self.x_G[first_N]
         status_N = np.where(first_N == 0, LEFT_CENSORED, LEARNED).astype(np.int8)

@@ -16,7 +16,7 @@ from curvewatch.measures.smoothing import Floats, Road
 
 CHUNK_TOKENS = 16384  # width of the run file's chunks; a block that cuts a chunk reads it twice
 BLOCK_BYTES = 2**27  # of curves in memory at a time, in the precision they are fitted in
-FIT_TOKENS = 2048  # fitted at a time, at most: the intermediate matrices stay in the processor's cache
+FIT_TOKENS = 4096  # fitted at a time, at most: the intermediate matrices stay in the processor's cache
 FIT_VALUES = 2**22  # in one such part: with thousands of steps it holds fewer tokens
 
 
@@ -117,8 +117,8 @@ def block_width(curves_TN: CurvesLike, *, share: int = 1) -> int:
         curves_TN: The curves.
         share: How many arrays of this size share the memory.
     """
-    chunks = getattr(curves_TN, "chunks", None)
-    width = int(chunks[1]) if chunks else CHUNK_TOKENS
+    chunks = getattr(curves_TN, "chunks", None)  # of h5py; dask's are tuples, and say nothing about a file
+    width = int(chunks[1]) if chunks and isinstance(chunks[1], int) else CHUNK_TOKENS
     affordable = max(1, BLOCK_BYTES // (8 * max(curves_TN.shape[0], 1) * share))
     while width > affordable:  # halves, so that no block straddles two chunks
         width = -(-width // 2)
