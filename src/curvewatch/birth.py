@@ -56,7 +56,7 @@ def publish(real: str, build: Callable[[h5py.File], None]) -> int:
             os.fsync(fd)
         _give_name(temporary, real)
     finally:
-        with suppress(FileNotFoundError):  # where it could only be renamed
+        with suppress(OSError):  # it may have been renamed; and litter does no harm: see `sweep`
             os.unlink(temporary)
     sync_directory(directory)
     return state_at

@@ -100,6 +100,8 @@ class JournaledFile:
             try:
                 if log.load()[1] is not None:  # of a file that is gone
                     log.set_aside()
+                if log.locked:
+                    sweep(self._real)
                 try:
                     state_at = publish(self._real, build)
                 except FileExistsError as error:
@@ -332,6 +334,8 @@ class JournaledFile:
             raise RunFileError(f"{self.path}: was {what} while open for writing. Close this handle and open it again.")
         if self._log.is_at_its_path():
             self._log.lock()
+            if not self._log.is_untouched():
+                raise RunFileError(f"{self.path}: another program has changed it. Close this handle and open it again.")
         else:
             _log.warning("%s: was deleted while in use; made again", self._log.path)
             self._log = self._log.remade()
@@ -367,8 +371,10 @@ class JournaledFile:
             finally:
                 self._log.release(remove=done)
                 self._descriptor.close()
+                del self._log, self._pending  # what they keep open closes now, not when this handle is collected
         if not done:
-            raise RunFileError(f"{self.path}: its last commits are in {self._log.path} only. Keep both; open it again.")
+            journal = self._real + SUFFIX
+            raise RunFileError(f"{self.path}: its last commits are only in {journal}. Keep both, and open it again.")
 
     def __enter__(self) -> JournaledFile:
         """Return the handle."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import stat
 import struct
@@ -28,6 +29,8 @@ from curvewatch.diskio import BLOCK, sync, sync_directory, write_all
 from curvewatch.errors import FileBusyError, RunFileError
 from curvewatch.filelock import warn_once
 from curvewatch.overlay import Disk, Extents, Piece, read
+
+_log = logging.getLogger("curvewatch")
 
 SUFFIX = ".journal"
 _HEADER = struct.Struct("<24s16sQI")
@@ -78,6 +81,8 @@ class RedoLog:
         self._descriptor = descriptor
         self._fd = descriptor.fd
         self._settled = False
+        self._last: tuple[int, bytes] | None = None
+        """Offset and first bytes, checksum included, of the last record, where we know it."""
 
     @classmethod
     def peek(cls, path: str) -> RedoLog | None:
@@ -114,6 +119,7 @@ class RedoLog:
             if not chain_goes_on or not self._lay(record, changes := chain.changes if chain else Extents()):
                 break
             chain = Chain(chain.first if chain else record.sequence, record.sequence, record.end, changes)
+            self._last = self.end, self._read(self.end, _RECORD.size)
             self.end = record.stop
         return header, chain
 
@@ -204,6 +210,13 @@ class RedoLog:
                 raise
             warn_once(f"{self.path}: no file locks here ({error.strerror}): make sure that only one process writes")
 
+    def is_untouched(self) -> bool:
+        """Return whether the journal is as we left it: no other writer, taking us for dead, has used it."""
+        if not self._settled:
+            return True
+        at, head = self._last or (0, b"")
+        return os.fstat(self._fd).st_size == self.end and self._read(at, len(head)) == head
+
     def is_at_its_path(self) -> bool:
         """Return whether the name still leads to this journal."""
         return inode_at(self.path) == self._descriptor.inode
@@ -229,7 +242,7 @@ class RedoLog:
         except BaseException:
             new.release(remove=False)
             raise
-        new.end = self.end
+        new.end, new._last = self.end, self._last
         self._descriptor.holds_lock = False
         return new
 
@@ -258,14 +271,16 @@ class RedoLog:
             write_all(self._fd, content, content_at)
             logged.put(Piece(piece.start, piece.stop, self.source, content_at))
             content_at += len(content)
-        write_all(self._fd, _RECORD_MAGIC + struct.pack("<I", crc) + head, at)
+        head = _RECORD_MAGIC + struct.pack("<I", crc) + head
+        write_all(self._fd, head, at)
         sync(self._fd)
+        self._last = at, head[: _RECORD.size]
         self.end, self._settled = content_at, True
         return logged
 
     def rewind(self, end: int) -> None:
         """Drop what was written behind `end`, in memory; `settle` does it on disk."""
-        self.end, self._settled = end, False
+        self.end, self._settled, self._last = end, False, None
 
     def settle(self) -> None:
         """Make sure that nothing stands on disk behind the last committed record.
@@ -294,7 +309,7 @@ class RedoLog:
         for n in range(1, 1000):
             name = f"{self.path}.stale{n}"
             try:
-                fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                 break
             except FileExistsError:
                 continue
@@ -318,9 +333,15 @@ class RedoLog:
     def release(self, remove: bool) -> None:
         """Give the lock back, and remove the journal first if it is no longer needed."""
         try:
-            if remove and self.is_at_its_path():
+            if remove and self.is_at_its_path() and self.is_untouched():
+                self.lock()
                 os.unlink(self.path)
                 sync_directory(os.path.dirname(self.path))
+        except FileBusyError:
+            pass  # it is another writer's by now
+        except OSError as error:
+            # One that stays, or comes back after a power cut, does no harm: all of it is in the file.
+            _log.warning("%s: could not be removed: %s", self.path, error.strerror)
         finally:
             self._descriptor.holds_lock = False
             with suppress(OSError):  # then it falls when the last reader in this process lets go
