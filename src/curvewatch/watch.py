@@ -146,27 +146,33 @@ class Watch:
         assert self.plan is not None
         # Rank 0 alone has the file; what it finds, and why it can't go on, all ranks learn together.
         found: tuple[str | None, int, dict[str, Any]] = (None, -1, {})
-        failure: RunFileError | None = None
+        failure: Exception | None = None
         if ranks.rank() == 0:
-            records = {
-                name: SetRecord(scorer.tokens, scorer.prepared.vocab_size, scorer.settings)
-                for name, scorer in self._scorers.items()
-            }
-            run_plan = RunPlan(
-                self.max_steps,
-                self.plan.steps(),
-                self.plan.schedule.description,
-                provenance.of_session(model, host),
-                self._max_overhead,
-            )
             try:
+                records = {
+                    name: SetRecord(scorer.tokens, scorer.prepared.vocab_size, scorer.settings)
+                    for name, scorer in self._scorers.items()
+                }
+                run_plan = RunPlan(
+                    self.max_steps,
+                    self.plan.steps(),
+                    self.plan.schedule.description,
+                    provenance.of_session(model, host),
+                    self._max_overhead,
+                )
                 release(self.path)
                 # A run that starts anew scores step 0 again, since its first weights may be others.
                 self.file = RunFile.start(self.path, records, run_plan, keep_through=step if step > 0 else -1)
                 settings = {name: self.file.scorer_settings(name) for name in self._scorers}
+                for name, scorer in self._scorers.items():
+                    self._live[name] = LiveMetrics(len(scorer.tokens), self.chance(name), self.max_steps)
+                    self._live[name].replay(self.file.rows(name))
                 found = (None, self.file.steps[-1] if self.file.steps else -1, settings)
-            except RunFileError as error:
-                failure, found = error, (str(error), -1, {})
+            except Exception as error:
+                # Whatever it is: the other ranks wait to hear of it.
+                failure, found = error, (f"{type(error).__name__}: {error}", -1, {})
+                if self.file is not None:
+                    self.file.close()
         reason, self._last_step, settings = ranks.from_first(found)
         if reason is not None:
             raise failure or RunFileError(f"on rank 0: {reason}")
@@ -182,10 +188,6 @@ class Watch:
                     kept,
                 )
         if self.file is not None:
-            for name, scorer in self._scorers.items():
-                live = LiveMetrics(len(scorer.tokens), self.chance(name), self.max_steps)
-                live.replay(self.file.rows(name))
-                self._live[name] = live
             self._recorder = Recorder(self.file)
 
     def chance(self, name: str | None = None) -> float:
