@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from curvewatch import Watch
 
@@ -326,7 +327,7 @@ def run_loop(
     model.train()
     notes = Notes(model)
     training.seed_everything()
-    called = torch.compile(model, backend="aot_eager") if training.compiled == "model" else wrap(model)
+    called = wrap(torch.compile(model, backend="aot_eager") if training.compiled == "model" else model)
     optimizer = adamw(model)
     observer = beside.loop(training) if beside is not None else None
     step, logged = 0, []
@@ -370,17 +371,19 @@ def run_loop(
     return outcome_of(model, optimizer, notes, logged)
 
 
-def loader(training: Training) -> Any:
+def loader(training: Training, sampler: Any = None) -> Any:
     """The training batches of one epoch."""
+    shuffle = training.shuffle if sampler is None else None
     return DataLoader(
-        training.data(), training.batch, shuffle=training.shuffle, num_workers=training.workers, drop_last=False
+        training.data(), batch_size=training.batch, shuffle=shuffle, sampler=sampler, num_workers=training.workers
     )
 
 
 def _batches(training: Training, skip: int = 0) -> Any:
     seen = 0
     while True:
-        for batch in loader(training):
+        sampler = DistributedSampler(training.data()) if dist.is_initialized() else None
+        for batch in loader(training, sampler):
             seen += 1
             if seen > skip:
                 yield batch

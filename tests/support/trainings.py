@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,9 +61,10 @@ class Training:
 
     def seed_everything(self) -> None:
         """Sets the three global streams."""
-        random.seed(self.seed)
-        np.random.seed(self.seed)  # noqa: NPY002 (the global stream is what is under test)
-        torch.manual_seed(self.seed)
+        seed = self.seed + int(os.environ.get("RANK", "0"))
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 (the global stream is what is under test)
+        torch.manual_seed(seed)
 
 
 class Rows(Dataset):
@@ -108,10 +110,6 @@ class Outcome:
     modes: list[tuple[bool, ...]] = field(default_factory=list)
     logged_steps: list[int] = field(default_factory=list)
 
-    def same_as(self, other: Outcome) -> bool:
-        """Whether both are bit for bit equal."""
-        return not self.differences(other)
-
     def differences(self, other: Outcome) -> list[str]:
         """What differs, by name."""
         found = [name for name, tensor in self.weights.items() if not _same(tensor, other.weights[name])]
@@ -146,14 +144,14 @@ def outcome_of(model: nn.Module, optimizer: Any, notes: Notes, logged_steps: lis
     """The outcome of a training that has just ended."""
     optimizer = getattr(optimizer, "optimizer", optimizer)  # inside accelerate's or Lightning's wrapper
     tensors = [
-        value.detach().clone()
+        _whole(value)
         for state in optimizer.state_dict()["state"].values()
         for value in state.values()
         if isinstance(value, torch.Tensor)
     ]
     numpy_state = np.random.get_state()  # noqa: NPY002
     return Outcome(
-        weights={name: value.detach().clone() for name, value in model.state_dict().items()},
+        weights={name: _whole(value) for name, value in model.state_dict().items()},
         optimizer=tensors,
         streams=[
             torch.get_rng_state().numpy().tobytes(),
@@ -164,6 +162,12 @@ def outcome_of(model: nn.Module, optimizer: Any, notes: Notes, logged_steps: lis
         modes=notes.modes,
         logged_steps=logged_steps,
     )
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy, put together if it is sharded."""
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).clone()
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -1,0 +1,249 @@
+"""Two ranks: training as without the watch, the file as from one process, and nobody left waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from curvewatch import RunFile, Scorer, ScoringError, open_run
+from tests.support.hosts import HOSTS, Intruding, Watching, forward_in_training_mode, run
+from tests.support.models import random_tokens
+from tests.support.ranks import on_ranks
+from tests.support.trainings import Training
+
+TRAINING = Training(steps=6, log_every=2)
+# 7 sequences make batches of 3, 3 and 1: the second rank has one less than the first.
+BATCH_SIZE = 3
+
+
+def tokens() -> Any:
+    found = random_tokens(n_sequences=7, ragged=True)
+    assert len(found) % 2 == 1
+    return found
+
+
+def settings(host: str, layout: str = "ddp") -> dict[str, Any]:
+    """How `host` is told of the other rank."""
+    if host == "trainer":
+        return {"ddp_backend": "gloo"}
+    if host == "lightning":
+        from lightning.pytorch.strategies import DDPStrategy
+
+        return {"devices": 2, "strategy": DDPStrategy(process_group_backend="gloo")}
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+    return {"wrap": fully_sharded if layout == "fsdp2" else DistributedDataParallel}
+
+
+def fully_sharded(model: Any) -> Any:
+    """Blocks, then the rest, as FSDP2 is used."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh("cpu", (2,))
+    for block in model.transformer.h:
+        fully_shard(block, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+class Keeping(Watching):
+    """Keeps the weights of each observation, on rank 0."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, log=self.keep, **settings)
+        self.states: dict[int, dict[str, np.ndarray]] = {}
+
+    def keep(self, scalars: dict[str, float], step: int) -> None:
+        assert self.watch is not None
+        model = self.watch._scorers["eval"]._model
+        assert model is not None
+        self.states[step] = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+
+
+def compare(host: str, layout: str, folder: Path) -> dict[str, Any]:
+    """On each rank: the training alone, watched, and disturbed."""
+    path = folder / "curves.h5"
+    watching = (Watching if layout == "fsdp2" else Keeping)(tokens(), path, batch_size=BATCH_SIZE)
+    alone = run(host, TRAINING, folder / "alone", **settings(host, layout))
+    watched = run(host, TRAINING, folder / "watched", watching, **settings(host, layout))
+    disturbed = run(host, TRAINING, folder / "disturbed", Intruding(forward_in_training_mode), **settings(host, layout))
+    assert dist.get_world_size() == 2
+    return {
+        "watched": watched.differences(alone),
+        "disturbed": disturbed.differences(alone),
+        "digest": sum(float(value.double().abs().sum()) for value in alone.weights.values()),
+        "losses": alone.losses,
+        "states": getattr(watching, "states", {}),
+    }
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_data_parallel(host: str, tmp_path: Path) -> None:
+    first, second = on_ranks(2, compare, host, "ddp", tmp_path)
+    for answer in (first, second):
+        assert answer["watched"] == []
+        assert {"losses", "torch stream"} <= set(answer["disturbed"])
+    assert first["digest"] == second["digest"], "the ranks did not train together"
+    assert first["losses"] != second["losses"], "the ranks saw the same data"
+    assert not second["states"], "metrics are shown by rank 0 alone"
+    file = open_run(tmp_path / "curves.h5")
+    assert file.steps.tolist() == [0, 2, 4, 6] == list(first["states"])
+    # The same weights, scored by this process alone: equal to the last bit, since each batch is.
+    model = TRAINING.model()
+    for row, state in enumerate(first["states"].values()):
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+        observation = Scorer(tokens(), batch_size=BATCH_SIZE).score(model)
+        assert np.array_equal(file.surprisal[row], observation.surprisal_bits)
+        assert np.array_equal(file.correct[row], observation.correct)
+        assert np.array_equal(file.entropy[row], observation.entropy_bits.astype(np.float16).astype(np.float32))
+
+
+def test_fully_sharded(tmp_path: Path) -> None:
+    for answer in on_ranks(2, compare, "loop", "fsdp2", tmp_path):
+        assert answer["watched"] == []
+        assert {"losses", "torch stream"} <= set(answer["disturbed"])
+    sharded = open_run(tmp_path / "curves.h5")
+    assert sharded.steps.tolist() == [0, 2, 4, 6]
+    # Step 0 has the weights that every process can make for itself.
+    plain = Scorer(tokens(), batch_size=BATCH_SIZE).score(TRAINING.model())
+    assert np.array_equal(sharded.surprisal[0], plain.surprisal_bits)
+
+
+# ---------------------------------------------------------------------- trouble on one rank
+
+
+def trouble(host: str, folder: Path, kind: str, on_error: str) -> dict[str, Any]:
+    """A training in which one rank has trouble; what became of it on this rank."""
+    watching = Watching(tokens(), folder / "curves.h5", batch_size=BATCH_SIZE, on_error=on_error)
+    watching.settings.update(TROUBLES[kind](folder) or {})
+    error = None
+    try:
+        run(host, TRAINING, folder, watching, **settings(host))
+    except Exception as caught:
+        error = f"{type(caught).__name__}: {caught}"
+    finally:
+        if watching.watch is not None:
+            watching.watch.close()
+    return {"error": error, "aside": watching.watch is not None and watching.watch._aside}
+
+
+def rank() -> int:
+    import os
+
+    return int(os.environ["RANK"])
+
+
+def forward_fails_on_rank_1(folder: Path) -> dict[str, Any]:
+    calls = []
+
+    def forward(model: Any, batch: Any) -> Any:
+        calls.append(1)
+        # Call 1 is the survey's; each observation makes 2 calls on a rank. 6 and 7 are observation 3, of step 4.
+        if rank() == 1 and len(calls) == 6:
+            raise RuntimeError("only here")
+        return getattr(model, "model", model)(input_ids=batch.input_ids).logits
+
+    return {"forward": forward}
+
+
+def out_of_memory_on_rank_1(folder: Path) -> dict[str, Any]:
+    def forward(model: Any, batch: Any) -> Any:
+        if rank() == 1 and len(batch.input_ids) == 3:
+            raise torch.OutOfMemoryError("only here")
+        return getattr(model, "model", model)(input_ids=batch.input_ids).logits
+
+    return {"forward": forward}
+
+
+def survey_fails_on_rank_1(folder: Path) -> dict[str, Any]:
+    def forward(model: Any, batch: Any) -> Any:
+        if rank() == 1:
+            raise RuntimeError("only here")
+        return getattr(model, "model", model)(input_ids=batch.input_ids).logits
+
+    return {"forward": forward}
+
+
+def foreign_file(folder: Path) -> None:
+    if rank() == 0:
+        (folder / "curves.h5").write_text("my thesis")
+
+
+def unforeseen_error_of_the_file(folder: Path) -> None:
+    def start(*_: Any, **__: Any) -> None:
+        raise PermissionError("no rename here")
+
+    RunFile.start = start  # type: ignore[method-assign]  # this process ends with the test
+
+
+def full_disk(folder: Path) -> None:
+    append = RunFile.append
+
+    def refuse(file: RunFile, row: Any) -> None:
+        if row.step == 4:
+            raise OSError("no space")
+        append(file, row)
+
+    RunFile.append = refuse  # type: ignore[method-assign]
+
+
+def tracker_fails(folder: Path) -> dict[str, Any]:
+    def log(scalars: dict[str, float], step: int) -> None:
+        if step == 4:
+            raise ConnectionError("no tracker")
+
+    return {"log": log}
+
+
+TROUBLES: dict[str, Callable[[Path], dict[str, Any] | None]] = {
+    found.__name__: found
+    for found in (
+        forward_fails_on_rank_1,
+        out_of_memory_on_rank_1,
+        survey_fails_on_rank_1,
+        foreign_file,
+        unforeseen_error_of_the_file,
+        full_disk,
+        tracker_fails,
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [("forward_fails_on_rank_1", [0, 2, 6]), ("full_disk", [0, 2]), ("tracker_fails", [0, 2, 4, 6])],
+)
+def test_trouble_on_one_rank_is_survived_by_all(kind: str, steps: list[int], tmp_path: Path) -> None:
+    assert on_ranks(2, trouble, "loop", tmp_path, kind, "warn") == [{"error": None, "aside": False}] * 2
+    assert open_run(tmp_path / "curves.h5").steps.tolist() == steps
+
+
+def test_out_of_memory_on_one_rank_makes_smaller_batches_on_all(tmp_path: Path) -> None:
+    assert on_ranks(2, trouble, "loop", tmp_path, "out_of_memory_on_rank_1", "warn")[0]["error"] is None
+    file = open_run(tmp_path / "curves.h5")
+    assert file.steps.tolist() == [0, 2, 4, 6]
+    with file.group() as group:
+        assert '"batch_size": 1' in group.attrs["scorer"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("kind", ["forward_fails_on_rank_1", "tracker_fails"])
+def test_trouble_on_one_rank_is_raised_on_all(host: str, kind: str, tmp_path: Path) -> None:
+    answers = on_ranks(2, trouble, host, tmp_path, kind, "raise")
+    assert all(answer["error"] for answer in answers), answers
+    assert any("only here" in answer["error"] or "no tracker" in answer["error"] for answer in answers)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("kind", ["survey_fails_on_rank_1", "foreign_file", "unforeseen_error_of_the_file"])
+def test_what_one_rank_refuses_all_refuse(host: str, kind: str, tmp_path: Path) -> None:
+    answers = on_ranks(2, trouble, host, tmp_path, kind, "warn")
+    expected = ScoringError.__name__ if kind.startswith("survey") else "Error"
+    assert all(answer["error"] and expected in answer["error"] for answer in answers), answers
