@@ -17,7 +17,7 @@ function escaped(text) {
 
 function chance(data) {
   return { shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: data.chance, y1: data.chance, line: { color: colour("faint"), width: 1, dash: "dash" } }],
-    annotations: [{ xref: "paper", x: 1, y: data.chance, text: `chance ${data.chance.toFixed(2)}`, showarrow: false, xanchor: "right", yanchor: "bottom", font: { size: 11, color: colour("faint") } }] };
+    annotations: [{ xref: "paper", x: 1, y: data.chance, text: `chance ${data.chance.toFixed(2)}`, showarrow: false, xanchor: "right", yanchor: "bottom", bgcolor: faded(colour("card"), 0.75), font: { size: 11, color: colour("faint") } }] };
 }
 
 function surprisalChart(data) {
@@ -33,15 +33,15 @@ function surprisalChart(data) {
   }
   const means = lines(data, (run) => [after0(run, run.steps), after0(run, run.mean)], ".2f");
   if (!several(data)) means.forEach((trace) => Object.assign(trace, { name: "mean", hovertemplate: "%{y:.2f} bits" }));
-  draw("plot-surprisal", [...traces, ...means], { ...chance(data), xaxis: STEP_AXIS, yaxis: { title: "bits", rangemode: "tozero" }, showlegend: true, margin: { l: 46, r: 12, t: 28, b: 40 } });
+  draw("plot-surprisal", [...traces, ...means], { ...chance(data), xaxis: stepAxis(data), yaxis: { title: "bits", rangemode: "tozero" }, showlegend: true, margin: { l: 46, r: 12, t: 28, b: 40 } });
 }
 
 function overviewCharts(data) {
   surprisalChart(data);
   const percent = { ticksuffix: " %", rangemode: "tozero" };
-  draw("plot-accuracy", lines(data, (run) => [after0(run, run.steps), after0(run, run.accuracy)], ".1f", 100), { xaxis: STEP_AXIS, yaxis: percent, showlegend: several(data) });
+  draw("plot-accuracy", lines(data, (run) => [after0(run, run.steps), after0(run, run.accuracy)], ".1f", 100), { xaxis: stepAxis(data), yaxis: percent, showlegend: several(data) });
   const shares = data.runs.some((run) => run.acquired_share.at(-1) > 0);
-  draw("plot-acquired", shares ? lines(data, (run) => [run.acquired_x, run.acquired_share], ".1f", 100) : [], { xaxis: STEP_AXIS, yaxis: { ...percent, range: [0, 101] }, showlegend: several(data), empty: "No token has a smoothed curve that was acquired yet." });
+  draw("plot-acquired", shares ? lines(data, (run) => [run.acquired_x, run.acquired_share], ".1f", 100) : [], { xaxis: stepAxis(data), yaxis: { ...percent, range: [0, 101] }, showlegend: several(data), empty: "No token has a smoothed curve that was acquired yet." });
   histogram(data, "plot-age", data.bins.age, "age of acquisition, step", true);
   histogram(data, "plot-forgettability", data.bins.forgettability, "forgettability, bits", false);
 }
@@ -54,8 +54,10 @@ function histogram(data, id, bins, title, logarithmic, colours) {
     return { x, y, mode: "lines", line: { color: hue, width: 1.4 }, fill: "tozeroy", fillcolor: faded(hue, several(data) && !colours ? 0.12 : 0.25),
       name: colours ? "" : data.runs[r].name, hovertemplate: "%{y:.2f} % of tokens" + (several(data) && !colours ? `<extra>${escaped(data.runs[r].name)}</extra>` : "<extra></extra>") };
   });
+  const caption = document.getElementById(id).closest("figure").querySelector("p"), beyond = " The last bin holds all beyond.";
+  if (bins.cut && !caption.textContent.endsWith(beyond)) caption.textContent += beyond;
   const ticks = logarithmic ? decades(bins.edges) : {};
-  return draw(id, traces, { xaxis: { title: title + (bins.cut ? " (the last bin holds all beyond)" : ""), ...ticks }, yaxis: { ticksuffix: " %", rangemode: "tozero" }, showlegend: several(data) && !colours });
+  return draw(id, traces, { xaxis: { title, ...ticks }, yaxis: { ticksuffix: " %", rangemode: "tozero" }, showlegend: several(data) && !colours });
 }
 
 function decades(edges) {
@@ -72,13 +74,13 @@ function structureCharts(data, pickToken) {
   else {
     const dark = document.documentElement.dataset.theme === "dark";
     const z = data.map.counts.map((row) => row.map((n) => (n ? Math.log10(n) : null)));
-    const scale = dark ? [[0, "#22303f"], [0.5, "#2f7ed8"], [1, "#cfe5ff"]] : [[0, "#dbe9fb"], [0.5, "#5b9be6"], [1, "#123e73"]];
+    const scale = dark ? [[0, "#22303f"], [0.5, "#2f7ed8"], [1, "#cfe5ff"]] : [[0, "#e4eefb"], [0.5, "#7fb1ec"], [1, "#123e73"]];
     const cells = { type: "heatmap", x: data.map.x, y: data.map.y, z, colorscale: scale, text: data.map.counts, hovertemplate: "%{text:,} tokens<extra></extra>", xgap: 1, ygap: 1,
       colorbar: { thickness: 8, outlinewidth: 0, tickvals: [0, 1, 2, 3, 4, 5, 6], ticktext: ["1", "10", "100", "1k", "10k", "100k", "1M"], title: { text: "tokens", side: "right" } } };
     const n = data.targets.length, map = data.arrays["map.0"], every = Math.max(1, Math.ceil(n / 1500)), rows = [];
     for (let i = 0; i < n; i += every) if (Number.isFinite(map[i])) rows.push(i);
     const dots = { type: "scatter", mode: "markers", x: rows.map((i) => map[i]), y: rows.map((i) => map[n + i]), customdata: rows, text: rows.map((i) => escaped(data.targets[i])),
-      marker: { size: 4, color: colour("ink"), opacity: 0.28 }, hovertemplate: "%{text}<extra></extra>" };
+      marker: { size: 3.5, color: colour("accent"), opacity: 0.3 }, hovertemplate: "%{text}<extra></extra>" };
     const place = draw("plot-map", [cells, dots], { hovermode: "closest", xaxis: { title: "standard deviation of p(token)", rangemode: "tozero" }, yaxis: { title: "mean p(token)", range: [-0.02, 1.02] } });
     place.removeAllListeners("plotly_click");
     place.on("plotly_click", ({ points }) => { const hit = points.find((p) => p.customdata !== undefined && p.data.type === "scatter"); if (hit) pickToken(hit.customdata, true); });
@@ -97,7 +99,7 @@ function correlationChart(data) {
     font: { size: 12, color: Math.abs(cells[a][b]) > 0.55 ? "#fff" : colour("ink") } })));
   const short = names.map((name) => name.replace(" ", "<br>"));
   return draw("plot-correlation", [{ type: "heatmap", z: cells, x: names.map((_, i) => i), y: names.map((_, i) => i), zmin: -1, zmax: 1, colorscale: [[0, "#2166ac"], [0.5, middle], [1, "#c0502b"]], showscale: false, xgap: 2, ygap: 2, hoverinfo: "skip" }],
-    { annotations, hovermode: false, xaxis: { tickvals: names.map((_, i) => i), ticktext: short, showgrid: false, tickangle: 0, tickfont: { size: 10 }, side: "bottom" },
+    { annotations, hovermode: false, xaxis: { tickvals: names.map((_, i) => i), ticktext: short, showgrid: false, tickangle: innerWidth < 600 ? -45 : 0, tickfont: { size: 10 }, side: "bottom" },
       yaxis: { tickvals: names.map((_, i) => i), ticktext: short, showgrid: false, autorange: "reversed", tickfont: { size: 10 } } });
 }
 
@@ -105,6 +107,6 @@ function crossCharts(data) {
   if (!data.cross) return;
   const steps = data.cross.steps, keep = steps.map((s, i) => i).filter((i) => steps[i] > 0 && data.cross.correlation[i] !== null);
   draw("plot-agreement", keep.length ? [{ x: keep.map((i) => steps[i]), y: keep.map((i) => data.cross.correlation[i]), mode: "lines", line: { color: colour("accent"), width: 2 }, hovertemplate: "r = %{y:.3f}<extra></extra>" }] : [],
-    { xaxis: STEP_AXIS, yaxis: { title: "r" }, empty: "The runs share no scored step after step 0." });
+    { xaxis: stepAxis(data), yaxis: { title: "r" }, empty: "The runs share no scored step after step 0." });
   histogram(data, "plot-cross", data.bins.cross, "cross-run variability, bits²", false, [colour("accent")]);
 }

@@ -84,6 +84,7 @@ async function start() {
   overviewCharts(data);
   const explorer = new Explorer(data);
   const pick = (row, scroll) => explorer.pick(row, scroll);
+  gallery(data, pick);
   structureCharts(data, pick);
   crossCharts(data);
   redraw.push(() => { overviewCharts(data); explorer.draw(); structureCharts(data, pick); crossCharts(data); });

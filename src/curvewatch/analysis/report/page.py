@@ -17,7 +17,7 @@ from curvewatch.analysis.report.payload import payload, tokens_that_fit
 from curvewatch.run import Run
 
 PAGE_LIMIT_BYTES = 7_500_000
-SCRIPTS = ("unpack.js", "theme.js", "charts.js", "explorer.js", "main.js")
+SCRIPTS = ("unpack.js", "theme.js", "charts.js", "explorer.js", "gallery.js", "main.js")
 
 
 def write_report(
