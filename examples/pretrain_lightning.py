@@ -10,15 +10,15 @@ import os
 from dataclasses import dataclass
 
 import lightning.pytorch as pl
-import text_data
 import torch
 from curvewatch.integrations.lightning import CurveWatchCallback
 from lightning.pytorch.cli import LightningCLI
-from summary import print_summary
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel, get_scheduler
 
+import text_data
 from curvewatch import Schedule
+from summary import print_summary
 
 
 class TextModule(pl.LightningDataModule):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 
-import text_data
 import torch
 import wandb
-from summary import print_summary
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel
 
+import text_data
 from curvewatch import Watch
+from summary import print_summary
 
 
 def main() -> None:

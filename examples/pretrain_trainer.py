@@ -13,13 +13,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import text_data
 import yaml
 from curvewatch.integrations.transformers import CurveWatchCallback
-from summary import print_summary
 from transformers import GPT2Config, GPT2LMHeadModel, HfArgumentParser, Trainer, TrainingArguments, set_seed
 
+import text_data
 from curvewatch import Schedule
+from summary import print_summary
 
 
 @dataclass
