@@ -13,8 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 BITS_PER_NAT = 1 / math.log(2)
-# Logits are widened to float32 in blocks of rows of at most this many elements (64 MB), whatever their number.
-BLOCK_ELEMENTS = 1 << 24
+# Logits are widened to float32 and worked on in blocks of rows of about this many elements, whatever their number: on
+# a CPU few enough that a block stays in the cache (1 MB) from one operation to the next, on an accelerator (64 MB)
+# enough to keep it busy.
+CPU_BLOCK_ELEMENTS = 1 << 18
+ACCELERATOR_BLOCK_ELEMENTS = 1 << 24
+# Natural log of a probability that is 0 in float32. It stands for -inf where -inf would be multiplied by 0.
+LOG_OF_NOTHING = -1e4
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ def score_logits(logits_nV: torch.Tensor, target_n: torch.Tensor) -> torch.Tenso
         float32, shape [3, n]: surprisal (bits), correct (0 or 1), entropy (bits).
     """
     scores_3n = torch.empty(3, len(target_n), dtype=torch.float32, device=logits_nV.device)
-    rows = max(1, BLOCK_ELEMENTS // max(1, logits_nV.shape[-1]))
+    elements = CPU_BLOCK_ELEMENTS if logits_nV.device.type == "cpu" else ACCELERATOR_BLOCK_ELEMENTS
+    rows = max(1, elements // max(1, logits_nV.shape[-1]))
     for start in range(0, len(target_n), rows):
         block = slice(start, start + rows)
         _score_block(logits_nV[block], target_n[block], scores_3n[:, block])
@@ -56,14 +62,18 @@ def score_logits(logits_nV: torch.Tensor, target_n: torch.Tensor) -> torch.Tenso
 
 def _score_block(logits_nV: torch.Tensor, target_n: torch.Tensor, out_3n: torch.Tensor) -> None:
     largest_n1, argmax_n1 = logits_nV.max(dim=-1, keepdim=True)
-    # Shifted by the maximum, so that the log-sum-exp is at most log(V): large logits cost no precision.
+    # Shifted by the maximum, so that the log of the sum is at most log(V): large logits cost no precision.
     shifted_nV = logits_nV.float() - largest_n1.float()
     target_n1 = target_n[:, None]
     target_shifted_n = shifted_nV.gather(-1, target_n1)[:, 0]
-    log_sum_n = torch.logsumexp(shifted_nV, dim=-1)
-    log_p_nV = shifted_nV.sub_(log_sum_n[:, None])
+    # A token that is ruled out adds nothing to the entropy, where 0 * -inf would be NaN.
+    shifted_nV.clamp_(min=LOG_OF_NOTHING)
+    weight_nV = shifted_nV.exp()
+    sum_n = weight_nV.sum(dim=-1)
+    log_sum_n = sum_n.log()
+    mean_shifted_n = weight_nV.mul_(shifted_nV).sum(dim=-1) / sum_n
     out_3n[0] = (log_sum_n - target_shifted_n) * BITS_PER_NAT
     # A row with NaN has no arg-max to be right about.
     out_3n[1] = (argmax_n1 == target_n1)[:, 0] & torch.isfinite(log_sum_n)
-    # entr(p) = -p ln p with entr(0) = 0: a token that is ruled out adds nothing, where p * log p would be NaN.
-    out_3n[2] = torch.special.entr(log_p_nV.exp_()).sum(dim=-1) * BITS_PER_NAT
+    # -sum p ln p = ln(sum of weights) - mean of the shifted logits; rounding must not take it below 0.
+    out_3n[2] = (log_sum_n - mean_shifted_n).clamp_(min=0) * BITS_PER_NAT
