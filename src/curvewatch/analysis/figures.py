@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from curvewatch.analysis.curve import TokenCurve
-from curvewatch.analysis.findings import CORRELATED, Findings
+from curvewatch.analysis.findings import CORRELATED, Findings, mean_known
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.style import CHANCE, DIVERGING, run_colour
 from curvewatch.analysis.summary import QUANTILES
@@ -87,7 +87,13 @@ def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequenc
     ]
     if findings.comparison is not None:
         drawings.append(("cross_run", lambda f: _cross_run(f, findings), (WIDTH, 2.2)))
-    return [_saved(draw, folder / f"{name}.{ending}", size) for name, draw, size in drawings for ending in formats]
+    # With step 0 alone, or nothing, there is no axis of steps to draw on.
+    empty = all((one.moment.steps_T <= 0).all() for one in findings.runs)
+    return [
+        _saved(_nothing if empty else draw, folder / f"{name}.{ending}", size)
+        for name, draw, size in drawings
+        for ending in formats
+    ]
 
 
 def _saved(draw: Callable[[Any], None], path: Path, size: tuple[float, float]) -> Path:
@@ -98,6 +104,10 @@ def _saved(draw: Callable[[Any], None], path: Path, size: tuple[float, float]) -
         draw(figure)
         figure.savefig(path, dpi=300)
     return path
+
+
+def _nothing(figure: Any) -> None:
+    figure.text(0.5, 0.5, "no observation after step 0", ha="center", va="center", color=CHANCE)
 
 
 def _steps_axis(axes: Any) -> None:
@@ -111,7 +121,7 @@ def _plain(text: str) -> str:
 
 
 def _legend(axes: Any, findings: Findings) -> None:
-    if len(findings.runs) > 1:
+    if len(findings.runs) > 1 and axes.get_legend_handles_labels()[0]:
         axes.legend()
 
 
@@ -190,7 +200,7 @@ def _map(figure: Any, findings: Findings) -> None:
 def _correlations(figure: Any, findings: Findings) -> None:
     colours = need("matplotlib.colors", "figures").LinearSegmentedColormap.from_list("diverging", DIVERGING)
     axes, names = figure.subplots(), list(CORRELATED.values())
-    r_MM = np.nanmean([one.correlation_MM for one in findings.runs], axis=0) if findings.runs else np.zeros((0, 0))
+    r_MM = mean_known([one.correlation_MM for one in findings.runs])
     axes.imshow(r_MM, cmap=colours, vmin=-1, vmax=1)
     for a in range(len(names)):
         for b in range(len(names)):

@@ -170,6 +170,15 @@ def measure_correlation(table: MeasureTable) -> Float64:
     return r_MM
 
 
+def mean_known(values: Sequence[NDArray[np.float64]]) -> Float64:
+    """Mean of arrays of one shape over those that have a value; NaN where none has."""
+    stacked = np.asarray(values, np.float64)
+    known = np.isfinite(stacked)
+    count = known.sum(axis=0)
+    mean: Float64 = np.where(count > 0, np.where(known, stacked, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    return mean
+
+
 def _about(say: Say | None, what: str) -> Callable[[int, int], None] | None:
     if say is None:
         return None

@@ -5,12 +5,10 @@ Suffixes: N tokens, n chosen tokens, R runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.analysis.findings import Findings
+from curvewatch.analysis.findings import Findings, mean_known
 
 EXTREMES = 150
 SEED = 0
@@ -19,11 +17,11 @@ SEED = 0
 def ranked(findings: Findings) -> dict[str, NDArray[np.float64]]:
     """The value of each token in each list, mean over runs, shape [N]; NaN where there is none."""
     lists = {
-        "forgettability": _mean([one.measures["forgettability"] for one in findings.runs]),
-        "forgetting_events_top1": _mean([one.measures["forgetting_events_top1"] for one in findings.runs]),
-        "age_of_acquisition": _mean([one.age_N for one in findings.runs]),
-        "within_run_variability": _mean([one.measures["within_run_variability"] for one in findings.runs]),
-        "final_surprisal": _mean([one.measures["final_surprisal"] for one in findings.runs]),
+        "forgettability": mean_known([one.measures["forgettability"] for one in findings.runs]),
+        "forgetting_events_top1": mean_known([one.measures["forgetting_events_top1"] for one in findings.runs]),
+        "age_of_acquisition": mean_known([one.age_N for one in findings.runs]),
+        "within_run_variability": mean_known([one.measures["within_run_variability"] for one in findings.runs]),
+        "final_surprisal": mean_known([one.measures["final_surprisal"] for one in findings.runs]),
     }
     if findings.comparison is not None:
         lists["cross_run_variability"] = findings.comparison.cross.variability_N
@@ -57,13 +55,3 @@ def _ends(values_N: NDArray[np.float64], each: int) -> tuple[NDArray[np.int64], 
         return known[:each], known[len(known) - min(each, len(known)) :]
     order = np.argpartition(values_N[known], (each, len(known) - each))
     return known[order[:each]], known[order[len(known) - each :]]
-
-
-def _mean(values_RN: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Mean over the runs that have a value."""
-    stacked_RN = np.asarray(values_RN, np.float64)
-    known_RN = np.isfinite(stacked_RN)
-    count_N = known_RN.sum(axis=0)
-    total_N = np.where(known_RN, stacked_RN, 0.0).sum(axis=0)
-    mean_N: NDArray[np.float64] = np.where(count_N > 0, total_N / np.maximum(count_N, 1), np.nan)
-    return mean_N
