@@ -15,7 +15,7 @@ from torch import nn
 from curvewatch import layout, provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
-from curvewatch.errors import RunFileError, ScoringError
+from curvewatch.errors import RunFileError
 from curvewatch.live import LiveMetrics, Metrics
 from curvewatch.observation import Observation
 from curvewatch.recorder import Recorder, release
@@ -225,7 +225,8 @@ class Watch:
         began = time.perf_counter()
         try:
             observations, seconds = self._score(model)
-        except ScoringError as error:
+        except Exception as error:
+            # Ranks have agreed on what a scorer can fail by; whatever else there is must not stop training either.
             self._scoring_failed(step, error)
             return None
         finally:
@@ -307,7 +308,7 @@ class Watch:
 
     # ------------------------------------------------------------------ trouble, and the end
 
-    def _scoring_failed(self, step: int, error: ScoringError) -> None:
+    def _scoring_failed(self, step: int, error: Exception) -> None:
         if self._on_error == "raise":
             raise error
         self._failures += 1
