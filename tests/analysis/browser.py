@@ -74,7 +74,9 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Clicks an element, after bringing it into view."""
-        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector)
+        self.run(
+            "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector
+        )
         element = self.send("POST", "/element", {"using": "css selector", "value": selector})
         (identity,) = element.values()
         self.send("POST", f"/element/{identity}/click", {})

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import check, look, write
+from curvewatch.cli import check, look, score, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -43,3 +43,4 @@ app.command()(write.report)
 app.command()(write.figures)
 app.command()(check.doctor)
 app.command()(write.export)
+app.command()(score.score)
