@@ -64,19 +64,20 @@ class Batches:
         if width is not None:
             widest = min(widest, width)
             fed = np.minimum(fed, widest)
+        fed_BW = np.arange(widest)[None, :] < fed[:, None]
         input_BW = np.zeros((len(rows), widest), np.int64)
+        # What is fed of each sequence, sequence after sequence, is what the mask takes in row-major order.
+        input_BW[fed_BW] = tokens.ids[_ranges(tokens.starts[rows], fed)]
+        n_scored = self._first[rows + 1] - self._first[rows]
+        token_index, b = _ranges(self._first[rows], n_scored), np.repeat(np.arange(len(rows)), n_scored)
+        if width is not None:
+            within = tokens.position[token_index] <= fed[b]
+            token_index, b = token_index[within], b[within]
         keep_BW = np.zeros((len(rows), widest), bool)
-        indices = []
-        for b, row in enumerate(rows):
-            input_BW[b, : fed[b]] = tokens.sequence(int(row))[: fed[b]]
-            index = np.arange(self._first[row], self._first[row + 1])
-            index = index[tokens.position[index] <= fed[b]]
-            keep_BW[b, tokens.position[index] - 1] = True
-            indices.append(index)
-        token_index = np.concatenate(indices)
+        keep_BW[b, tokens.position[token_index] - 1] = True
         mask = None
         if (fed < widest).any():
-            mask = torch.from_numpy((np.arange(widest)[None, :] < fed[:, None]).astype(np.int64)).to(device)
+            mask = torch.from_numpy(fed_BW.astype(np.int64)).to(device)
         return Batch(
             input_ids=torch.from_numpy(input_BW).to(device),
             attention_mask=mask,
@@ -84,3 +85,8 @@ class Batches:
             target=torch.from_numpy(tokens.target[token_index].astype(np.int64)).to(device),
             token_index=torch.from_numpy(token_index),
         )
+
+
+def _ranges(first: NDArray[np.integer], length: NDArray[np.integer]) -> NDArray[np.integer]:
+    """`first[i], first[i] + 1, ...`, `length[i]` of them, one range after another."""
+    return np.repeat(first - (np.cumsum(length) - length), length) + np.arange(length.sum())
