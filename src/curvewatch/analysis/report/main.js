@@ -15,7 +15,7 @@ function tiles(data) {
     tile(data.n_tokens.toLocaleString("en"), "tokens watched"),
     tile(each((run) => `${number(last(run.mean))} bits`), "mean surprisal now"),
     tile(each((run) => percent(last(run.accuracy))), "first choice now"),
-    tile(each((run) => percent(share(run, "learned") + share(run, "left_censored"))), "acquired"),
+    tile(each((run) => (share(run, "unfitted") === 1 ? "–" : percent(share(run, "learned") + share(run, "left_censored")))), "acquired"),
     tile(each((run) => (run.age_median === null ? "–" : `step ${number(10 ** run.age_median)}`)), "median age of acquisition"),
     tile(each((run) => percent(run.forgotten_share)), "forgotten at least once (top-1)"),
   );
