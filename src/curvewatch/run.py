@@ -22,6 +22,7 @@ from curvewatch.errors import RunFileError
 from curvewatch.journal import snapshot
 from curvewatch.runfile import check_format
 from curvewatch.tokens import TokenSet
+from curvewatch.trust import DAMAGE, attribute, parsed, read, refused
 
 if TYPE_CHECKING:
     from curvewatch.analysis.curve import TokenCurve
@@ -84,7 +85,7 @@ class Curves:
 
     def __getitem__(self, index: Any) -> Any:
         rows, *rest = index if isinstance(index, tuple) else (index,)
-        with self._run.group() as group:
+        with refused(self._run.path, DAMAGE), self._run.group() as group:
             found = group[self._name][(_rows(rows, group["step"].shape[0], self._n_rows), *rest)]
         return found.astype(self.dtype) if isinstance(found, np.ndarray) else self.dtype.type(found)
 
@@ -112,7 +113,7 @@ class Run:
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"path={self.path}: no such file.")
-        with snapshot(self.path) as h5:
+        with refused(self.path), snapshot(self.path) as h5:
             check_format(h5, self.path)
             self.sets: list[str] = json.loads(h5.attrs["sets"])
             self.run_id = str(h5.attrs["run_id"])
@@ -123,9 +124,9 @@ class Run:
         if set_name not in self.sets:
             raise KeyError(f"set_name={set_name!r}: {self.path} holds {self.sets}.")
         self.set_name = set_name
-        with self.group() as group:
+        with refused(self.path), self.group() as group:
             self.n_tokens = int(group["token"].shape[0])
-            self._attributes = {key: _plain(value) for key, value in group.attrs.items()}
+            self._attributes = {key: attribute(group, key) for key in layout.SET_ATTRIBUTES}
         self.surprisal = Curves(self, "surprisal", np.float32)
         self.correct = Curves(self, "correct", bool)
         self.entropy = Curves(self, "entropy", np.float32)
@@ -141,7 +142,7 @@ class Run:
 
     def __len__(self) -> int:
         """Number of observations so far."""
-        with self.group() as group:
+        with refused(self.path), self.group() as group:
             return int(group["step"].shape[0])
 
     def __iter__(self) -> Iterator[Any]:
@@ -178,14 +179,14 @@ class Run:
     @property
     def max_steps(self) -> int | None:
         """Planned last step; None if the run is open-ended."""
-        with snapshot(self.path) as h5:
-            return int(h5.attrs["max_steps"]) or None
+        with refused(self.path), snapshot(self.path) as h5:
+            return int(attribute(h5, "max_steps")) or None
 
     @property
     def schedule(self) -> str:
         """The rule that chose the scored steps, as text."""
-        with snapshot(self.path) as h5:
-            return str(h5.attrs["schedule"])
+        with refused(self.path), snapshot(self.path) as h5:
+            return str(attribute(h5, "schedule"))
 
     @property
     def set_hash(self) -> str:
@@ -195,27 +196,27 @@ class Run:
     @property
     def sessions(self) -> list[dict[str, Any]]:
         """What is known of each session of training: host, model, versions, where it began."""
-        with snapshot(self.path) as h5:
-            return [json.loads(text) for text in h5[layout.PROVENANCE]["sessions"].asstr()[:]]
+        with refused(self.path), snapshot(self.path) as h5:
+            return [parsed(text, dict) for text in read(h5[layout.PROVENANCE]["sessions"])]
 
     @property
     def tokens(self) -> TokenSet:
         """The token set, as it was given (its texts as kept in the file, without the tokenizer)."""
         if self._tokens is None:
-            with self.group() as group:
-                lengths, padded = group["length"][:].astype(np.int64), group["sequences"][:]
+            with refused(self.path), self.group() as group:
+                lengths, padded = read(group["length"]).astype(np.int64), read(group["sequences"])
                 vocabulary = None
                 if "vocabulary_id" in group:
-                    texts = group["vocabulary_text"].asstr()[:]
-                    vocabulary = dict(zip(group["vocabulary_id"][:].tolist(), texts.tolist(), strict=True))
+                    texts = read(group["vocabulary_text"])
+                    vocabulary = dict(zip(read(group["vocabulary_id"]).tolist(), texts.tolist(), strict=True))
                 self._tokens = TokenSet(
                     ids=padded[np.arange(padded.shape[1])[None, :] < lengths[:, None]],
                     starts=np.concatenate([[0], np.cumsum(lengths)]),
-                    sequence_index=group["sequence_index"][:],
-                    position=group["position"][:],
+                    sequence_index=read(group["sequence_index"]),
+                    position=read(group["position"]),
                     vocab_size=int(self._attributes["vocab_size"]) or None,
                     objective=str(self._attributes["objective"]),
-                    made_by=json.loads(self._attributes["made_by"]),
+                    made_by=parsed(self._attributes["made_by"], dict),
                     vocabulary=vocabulary,
                 )
         return self._tokens
@@ -303,9 +304,8 @@ class Run:
         return dataset_of(self, measures=measures)
 
     def _read(self, name: str) -> NDArray[Any]:
-        with self.group() as group:
-            values: NDArray[Any] = group[name][:]
-        return values
+        with refused(self.path), self.group() as group:
+            return read(group[name])
 
 
 class _Open:
@@ -321,10 +321,6 @@ class _Open:
 
     def __exit__(self, *failure: Any) -> None:
         self._snapshot.__exit__(*failure)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _rows(rows: Any, in_file: int, shown: int | None) -> Any:

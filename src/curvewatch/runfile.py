@@ -25,6 +25,7 @@ from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchEr
 from curvewatch.journal import JournaledFile, snapshot
 from curvewatch.observation import Observation
 from curvewatch.tokens import TokenSet
+from curvewatch.trust import attribute, check_trusted, refused
 
 logger = logging.getLogger("curvewatch")
 
@@ -99,7 +100,7 @@ class RunFile:
         self._names = tuple(names)
         self.path = path
         self.dropped_steps = tuple(dropped_steps)
-        with snapshot(path) as h5:
+        with refused(path), snapshot(path) as h5:
             self.steps: list[int] = _group(h5, self._names, self._names[0])["step"][:].tolist()
 
     @classmethod
@@ -128,13 +129,13 @@ class RunFile:
         if os.path.lexists(path):
             file = JournaledFile(path)
             try:
-                with snapshot(path) as h5:
+                with refused(path), snapshot(path) as h5:
                     _check_same(h5, path, sets)
                     steps = _group(h5, list(sets), next(iter(sets)))["step"][:]
                 later = steps[steps > keep_through]
                 anew = keep_through <= 0 and bool((later > 0).any())
                 if not anew:
-                    with file.transaction() as h5:
+                    with refused(path), file.transaction() as h5:
                         _keep_rows(h5, list(sets), len(steps) - len(later), keep_through)
                         _write_plan(h5, list(sets), plan)
                         _add_session(h5, plan, keep_through, later)
@@ -223,16 +224,19 @@ def check_format(h5: h5py.File, path: Path) -> None:
 
     Raises:
         ForeignFileError: If it was not written by curvewatch.
-        RunFileError: If a newer version wrote it.
+        RunFileError: If a newer version wrote it, or it isn't to be trusted.
     """
-    if h5.attrs.get("format") != layout.FORMAT:
+    with refused(path):
+        ours = "format" in h5.attrs and attribute(h5, "format") == layout.FORMAT
+        version = attribute(h5, "format_version") if ours else 0
+    if not ours:
         raise ForeignFileError(f"path={path}: an HDF5 file, but not a run file of curvewatch. Choose another path.")
-    version = int(h5.attrs["format_version"])
     if version > layout.FORMAT_VERSION:
         raise RunFileError(
             f"path={path}: written in format {version}, this curvewatch knows formats up to {layout.FORMAT_VERSION}. "
             "Upgrade curvewatch."
         )
+    check_trusted(h5, path)
 
 
 def _check_same(h5: h5py.File, path: Path, sets: Mapping[str, SetRecord]) -> None:
