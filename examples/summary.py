@@ -1,4 +1,4 @@
-"""What the demo prints at its end: where things are, the measures by frequency, and what to try next."""
+"""The end of each example: the report, the measures by frequency, where things are, and what to try next."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from pathlib import Path
 import numpy as np
 
 from curvewatch import Run, open_run
+from curvewatch.analysis.report import write_report
 from curvewatch.measures import measure_curves
 
 BANDS = ("rare", "mid", "frequent")
 
 
 def print_summary(path: str, counts_V: np.ndarray | None = None) -> None:
-    """Prints the summary of a finished run.
+    """Writes the report of a finished run and prints its summary.
 
     Args:
         path: The run file.
         counts_V: How often each token id occurs in the training text, for the frequency bands.
     """
+    wandb_run = _wandb_folder()
     run = open_run(path)
     means = np.array([run.surprisal[t].mean(dtype=np.float64) for t in (0, -1)])
     print(f"\n{len(run)} observations of {run.n_tokens:,} tokens, {run.seconds.sum():.0f} s of scoring")
     print(f"mean surprisal: {means[0]:.2f} bit at step {run.steps[0]} (chance {run.chance:.2f}), ", end="")
     print(f"{means[1]:.2f} bit at step {run.steps[-1]}\n")
     _print_table(run, counts_V)
+    report = Path(path).with_name("report.html")
+    write_report([run], report)
     print("\nThe run file:", path)
-    wandb_run = _wandb_folder()
+    print("The report:  ", report)
+    commands = [f"curvewatch show {path} 0", f"curvewatch table {path} --sort forgettability -n 10"]
     if wandb_run is not None:
         print("The W&B run: ", wandb_run)
-    commands = [f"curvewatch info {path}", f"curvewatch report {path} -o {Path(path).with_name('report.html')}"]
-    commands.append(f"wandb leet {wandb_run}" if wandb_run is not None else f"curvewatch show {path} 0")
+        commands.append(f"wandb leet {wandb_run}")
+    else:
+        commands.append(f"curvewatch info {path}")
     print("Try next:", *commands, sep="\n  ")
 
 
@@ -56,11 +62,10 @@ def _print_table(run: Run, counts_V: np.ndarray | None) -> None:
         # Thirds of the scored tokens by how often their target occurs in the training text.
         frequency = counts_V[run.tokens.target].argsort(kind="stable").argsort(kind="stable")
         rows |= {name: frequency * len(BANDS) // run.n_tokens == i for i, name in enumerate(BANDS)}
-    width = max(map(len, columns)) + 2
-    print(" " * 10 + "".join(f"{name:>{width}}" for name in columns))
+    print(" " * 10 + "".join(f"  {name}" for name in columns))
     for name, chosen in rows.items():
-        values = (measure(chosen) for measure in columns.values())
-        print(f"{name:<10}" + "".join(f"{_number(value):>{width}}" for value in values))
+        values = ((_number(measure(chosen)), len(title) + 2) for title, measure in columns.items())
+        print(f"{name:<10}" + "".join(f"{value:>{width}}" for value, width in values))
 
 
 def _number(value: float) -> str:

@@ -65,6 +65,7 @@ def test_example_runs(script, text, tmp_path):
     assert np.isfinite(run.surprisal[:]).all()
     assert run.surprisal[-1].mean() < run.surprisal[0].mean()
     assert "Try next:" in done.stdout
+    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")[:500]
     assert list(tmp_path.glob("**/run-*.wandb")), "an offline W&B run"
 
 
