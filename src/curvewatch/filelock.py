@@ -15,8 +15,8 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 _log = logging.getLogger("curvewatch")
@@ -76,6 +76,24 @@ def _flock(fd: int, kind: int) -> bool | None:
     return True
 
 
+def _unlease(fd: int) -> None:
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def _unlock(fd: int) -> None:
+    fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _given_back(fd: int, give_back: Callable[[int], None]) -> Iterator[None]:
+    """Give a lock back even if a signal came between its being granted and our knowing it."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # there was none
+            give_back(fd)
+
+
 def pauses(seconds: float) -> Iterator[bool]:
     """Yield at once and then every millisecond or so; the value is True on the last round."""
     deadline = time.monotonic() + seconds
@@ -107,27 +125,22 @@ def exclusive(fd: int, seconds: float) -> Iterator[Hold]:
     leases = h5py_lock is not None
     for last in pauses(seconds):
         if leases:
-            with h5py_lock or nullcontext():
+            with h5py_lock or nullcontext(), _given_back(fd, _unlease):
                 granted = _lease(fd)
                 if granted:
-                    try:
-                        yield Hold.ALONE
-                    finally:
-                        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+                    yield Hold.ALONE
                     return
                 leases = granted is not None
         if last or not leases:
-            granted = _flock(fd, fcntl.LOCK_EX)
-            if granted is None:
-                warn_once(_NO_LOCKS)
-                yield Hold.ALONE
-                return
-            if granted:
-                try:
+            with _given_back(fd, _unlock):
+                granted = _flock(fd, fcntl.LOCK_EX)
+                if granted is None:
+                    warn_once(_NO_LOCKS)
+                    yield Hold.ALONE
+                    return
+                if granted:
                     yield Hold.SHARED if leases else Hold.ALONE
-                finally:
-                    fcntl.flock(fd, fcntl.LOCK_UN)
-                return
+                    return
     yield Hold.NONE
 
 
@@ -135,15 +148,11 @@ def exclusive(fd: int, seconds: float) -> Iterator[Hold]:
 def shared(fd: int, seconds: float) -> Iterator[bool]:
     """Keep writers from changing the file in place, waiting at most `seconds`; yields whether that was granted."""
     for _ in pauses(seconds):
-        granted = _flock(fd, fcntl.LOCK_SH)
-        if granted is None:
-            warn_once(_NO_LOCKS)
-            yield True
-            return
-        if granted:
-            try:
+        with _given_back(fd, _unlock):
+            granted = _flock(fd, fcntl.LOCK_SH)
+            if granted is None:
+                warn_once(_NO_LOCKS)
+            if granted is not False:
                 yield True
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)
-            return
+                return
     yield False
