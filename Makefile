@@ -6,12 +6,12 @@ DEMO := .venv-demo
 DEV := .venv
 RUN_FILE := runs/demo/curves.h5
 
-.PHONY: demo test test-long lint format clean
+.PHONY: demo test lint format browser clean
 
 demo: $(DEMO)/installed  ## pretrain a small GPT-2 with the callback on a CPU, then write the report
 	WANDB_MODE=offline $(DEMO)/bin/python examples/pretrain_trainer.py configs/trainer/demo.yaml $(ARGS)
 
-test: $(DEV)/installed  ## all tests
+test: $(DEV)/installed browser  ## all tests
 	WANDB_MODE=offline $(DEV)/bin/python -m pytest $(ARGS)
 
 lint: $(DEV)/installed  ## style and types
@@ -23,6 +23,14 @@ lint: $(DEV)/installed  ## style and types
 format: $(DEV)/installed
 	$(DEV)/bin/ruff check --fix
 	$(DEV)/bin/ruff format
+
+# The report is tested in a real browser, which is no Python package.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { \
+	        echo "The tests need Chromium and its driver (Debian: apt-get install chromium chromium-driver)."; exit 1; }; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	        chromium chromium-driver >/dev/null; }
 
 clean:
 	rm -rf $(DEMO) $(DEV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
