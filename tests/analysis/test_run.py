@@ -120,6 +120,23 @@ def test_show_has_context_target_and_drawing(run: Run) -> None:
     assert "no fit" in run.show(3)
 
 
+def test_control_characters_of_a_token_never_reach_the_terminal(tmp_path: Path) -> None:
+    made = token_set(20)
+    parts = {name: getattr(made, name) for name in ("ids", "starts", "sequence_index", "position", "vocab_size")}
+    texts = dict.fromkeys(range(VOCABULARY), "\x1b[2J\n\u202e")
+    run = open_run(write_run(tmp_path / "evil.h5", 40, 20, tokens=type(made)(**parts, vocabulary=texts)))
+    text = run.show(5)
+    assert "⟦␛[2J␊⟧" in text
+    assert not set("\x1b\u202e") & set(text)
+    assert repr(text) == text
+
+
+def test_a_notebook_shows_a_picture(run: Run) -> None:
+    curve = run.curve(12)
+    assert "<svg" in (curve._repr_svg_() or "")
+    assert repr(curve) == str(curve)
+
+
 def test_select(run: Run) -> None:
     texts = np.array([run.tokens.decode([i]) for i in run.tokens.target])
     assert np.array_equal(run.select(token="the"), np.flatnonzero(texts == " the"))

@@ -18,7 +18,7 @@ from curvewatch.run import Run
 from curvewatch.tokens import TokenSet, TokenView
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TokenCurve:
     """One token over a run.
 
@@ -52,6 +52,21 @@ class TokenCurve:
         from curvewatch.analysis.terminal import drawn
 
         return drawn(self)
+
+    __repr__ = __str__
+
+    def _repr_svg_(self) -> str | None:
+        """How a notebook shows it; None without matplotlib, and then it is shown as text."""
+        from io import StringIO
+
+        from curvewatch.analysis.figures import save_curve
+
+        picture = StringIO()
+        try:
+            save_curve(self, picture)
+        except ImportError:
+            return None
+        return picture.getvalue()
 
 
 def curve_of(run: Run, i: int) -> TokenCurve:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -39,8 +39,8 @@ STYLE = {
 }
 
 
-def save_curve(curve: TokenCurve, path: str | os.PathLike[str]) -> Path:
-    """Draws one token's curve to `path` (.png, .svg or .pdf)."""
+def save_curve(curve: TokenCurve, path: str | os.PathLike[str] | IO[str]) -> None:
+    """Draws one token's curve to `path` (.png, .svg or .pdf), or as SVG to an open file."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -61,7 +61,7 @@ def save_curve(curve: TokenCurve, path: str | os.PathLike[str]) -> Path:
         before = " ".join(curve.token.context.split())[-48:]
         axes.set_title(_plain(f"…{before}⟦{curve.token.target}⟧"), loc="left", fontsize=7)
 
-    return _saved(draw, Path(path), (WIDTH * 1.3, 2.3))
+    _saved(draw, path, (WIDTH * 1.3, 2.3))
 
 
 def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
@@ -89,21 +89,21 @@ def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequenc
         drawings.append(("cross_run", lambda f: _cross_run(f, findings), (WIDTH, 2.2)))
     # With step 0 alone, or nothing, there is no axis of steps to draw on.
     empty = all((one.moment.steps_T <= 0).all() for one in findings.runs)
-    return [
-        _saved(_nothing if empty else draw, folder / f"{name}.{ending}", size)
-        for name, draw, size in drawings
-        for ending in formats
-    ]
+    paths = []
+    for name, draw, size in drawings:
+        for ending in formats:
+            paths.append(folder / f"{name}.{ending}")
+            _saved(_nothing if empty else draw, paths[-1], size)
+    return paths
 
 
-def _saved(draw: Callable[[Any], None], path: Path, size: tuple[float, float]) -> Path:
+def _saved(draw: Callable[[Any], None], path: str | os.PathLike[str] | IO[str], size: tuple[float, float]) -> None:
     matplotlib = need("matplotlib", "figures")
     figure_room = need("matplotlib.figure", "figures")
     with matplotlib.rc_context(STYLE):
         figure = figure_room.Figure(figsize=size, layout="constrained")
         draw(figure)
-        figure.savefig(path, dpi=300)
-    return path
+        figure.savefig(path, dpi=300, format=None if isinstance(path, (str, os.PathLike)) else "svg")
 
 
 def _nothing(figure: Any) -> None:

@@ -17,9 +17,27 @@ from curvewatch.analysis.curve import TokenCurve
 
 BRAILLE = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 MARGIN = 6  # columns of the axis' labels
+# Token texts come from anywhere: control characters are shown, not sent to the terminal, and none turns the line about.
+VISIBLE: dict[int, int | str | None] = {code: 0x2400 + code for code in range(32)}
+VISIBLE |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), "\ufffd")}
+VISIBLE |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])
 
 
-def drawn(curve: TokenCurve, width: int = 88, height: int = 16, context_lines: int = 3) -> str:
+class Drawing(str):
+    """Text that shows itself as it is, also where a session prints the value of an expression."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def visible(text: str) -> str:
+    """The text with every control character shown as a picture of it."""
+    return text.translate(VISIBLE)
+
+
+def drawn(curve: TokenCurve, width: int = 88, height: int = 16, context_lines: int = 3) -> Drawing:
     """Context, target, curve and measures of a token as lines of text.
 
     Args:
@@ -31,7 +49,7 @@ def drawn(curve: TokenCurve, width: int = 88, height: int = 16, context_lines: i
     width, height = max(40, width), max(4, height)
     lines = [*_context(curve, width, context_lines), ""]
     lines += _plot(curve, width, height)
-    return "\n".join([*lines, "", *_facts(curve, width)])
+    return Drawing("\n".join([*lines, "", *_facts(curve, width)]))
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -55,14 +73,14 @@ def acquired(measures: dict[str, Any]) -> str:
 
 def _context(curve: TokenCurve, width: int, n_lines: int) -> list[str]:
     view = curve.token
-    text = " ".join(view.context.split())
-    target = f"⟦{view.target}⟧"
+    text = visible(" ".join(view.context.split()))
+    target = f"⟦{visible(view.target)}⟧"
     shown = textwrap.wrap(f"{text}{' ' if view.context[-1:].isspace() else ''}\x00", width - len(target))
     if len(shown) > n_lines:
         shown = shown[-n_lines:]
         shown[0] = "…" + shown[0][1:]
     head = f"token {view.index} · sequence {view.sequence_index}, position {view.position} · id {curve.target}"
-    return [f"{head} · {curve.source}"[:width], *(line.replace("\x00", target) for line in shown)]
+    return [f"{head} · {visible(curve.source)}"[:width], *(line.replace("\x00", target) for line in shown)]
 
 
 def _plot(curve: TokenCurve, width: int, height: int) -> list[str]:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from curvewatch.analysis.select import parse_words, select
-from curvewatch.analysis.terminal import number
+from curvewatch.analysis.terminal import number, visible
 from curvewatch.cli.common import Paper, RunPath, SetName, guarded, note, noted_warnings, opened, out, progressing
 from curvewatch.run import Run
 
@@ -156,7 +156,7 @@ def _print_table(frame: Any) -> None:
     for name in columns:
         made.add_column(name.replace("_", " "), justify="left" if name == "target_text" else "right")
     for index, row in zip(frame.index, frame[columns].itertuples(index=False), strict=True):
-        cells = [escape(repr(v)[1:-1]) if n == "target_text" else number(v) for n, v in zip(columns, row, strict=True)]
+        cells = [escape(visible(v)) if n == "target_text" else number(v) for n, v in zip(columns, row, strict=True)]
         made.add_row(str(index), *cells)
     out.print(made)
 
@@ -167,6 +167,7 @@ def show(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="Text of a token, or its index in the set.")],
     which: Annotated[int, typer.Option("--which", "-k", min=1, help="Which, where the text occurs often.")] = 1,
     where: Conditions = None,
+    as_text: Annotated[bool, typer.Option("--text", help="TOKEN is a text, even if it looks like an index.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw it to .png, .svg or .pdf.", show_default=False)
     ] = None,
@@ -176,7 +177,7 @@ def show(
     if output is not None and output.suffix not in (".png", ".svg", ".pdf"):
         raise typer.BadParameter(f"{output}: the ending chooses the format; use .png, .svg or .pdf.")
     run = opened(file, set_name)
-    index, others = _index(run, token, which, _conditions(where))
+    index, others = _index(run, token, which, _conditions(where), as_text)
     curve = run.curve(index)
     if output is not None:
         from curvewatch.analysis.figures import save_curve
@@ -191,8 +192,8 @@ def show(
         note(f"{which} of {others:,} occurrences; -k {which % others + 1} shows another")
 
 
-def _index(run: Run, token: str, which: int, conditions: dict[str, Any]) -> tuple[int, int]:
-    if token.lstrip("-").isdigit() and not conditions:
+def _index(run: Run, token: str, which: int, conditions: dict[str, Any], as_text: bool) -> tuple[int, int]:
+    if token.lstrip("-").isdigit() and not (conditions or as_text):
         return int(token), 1
     found = select(run, token=token, **conditions)
     if not len(found):

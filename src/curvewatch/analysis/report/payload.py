@@ -27,6 +27,7 @@ BINS = 60
 MAP_BINS = (48, 48)
 CONTEXT_CHARACTERS = 160
 CONTEXT_TOKENS = 60
+VALUES_IN_MEMORY = 1 << 25  # of whole curves, while those for the page are picked
 VALUES_ON_PAGE = 2_400_000  # raw curve values of all runs together
 TOKENS_ON_PAGE = 8_000
 MEASURES = (
@@ -148,20 +149,25 @@ def _run(one: RunFindings, index: int) -> dict[str, Any]:
 
 def _curves(one: RunFindings, which_n: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
     moment, rows = one.moment, thinned(one.moment.steps_T)
-    raw_Tn = gather(moment.surprisal, which_n)
-    correct_Tn = gather(moment.correct, which_n)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MeasureWarning)
-        fit = smooth_curves(raw_Tn, moment.steps_T)
-    x_G, smooth_Gn = np.zeros(0), fit.at(np.zeros(0))
-    if fit.basis is not None:
-        x_G = np.linspace(np.log10(fit.steps_T[0]), np.log10(fit.steps_T[-1]), SMOOTH_POINTS)
-        smooth_Gn = fit.at(np.clip(10**x_G, fit.steps_T[0], fit.steps_T[-1]))
+    parts = max(1, -(-len(which_n) * len(moment) // VALUES_IN_MEMORY))
+    raw_nS, correct_nS, smooth_nG = [], [], []
+    x_G = np.zeros(0)
+    for part_n in np.array_split(which_n, parts):
+        raw_Tn, correct_Tn = gather(moment.surprisal, part_n), gather(moment.correct, part_n)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MeasureWarning)
+            fit = smooth_curves(raw_Tn, moment.steps_T)
+        if fit.basis is not None:
+            x_G = np.linspace(np.log10(fit.steps_T[0]), np.log10(fit.steps_T[-1]), SMOOTH_POINTS)
+        first, last = (fit.steps_T[0], fit.steps_T[-1]) if fit.basis is not None else (0.0, 0.0)
+        smooth_nG.append(fit.at(np.clip(10**x_G, first, last)).T)
+        raw_nS.append(raw_Tn[rows].T)
+        correct_nS.append(correct_Tn[rows].T)
     codes_N = one.measures.codes("acquisition_status")
     return {
-        "raw": pack.curves(raw_Tn[rows].T),
-        "correct": pack.bits(correct_Tn[rows].T),
-        "smooth": pack.curves(smooth_Gn.T),
+        "raw": pack.curves(np.concatenate(raw_nS)),
+        "correct": pack.bits(np.concatenate(correct_nS)),
+        "smooth": pack.curves(np.concatenate(smooth_nG)),
         "smooth_x": pack.floats(10**x_G),
         "measures": pack.floats(np.stack([one.measures[name][which_n] for name in MEASURES])),
         "status": pack.integers(codes_N[which_n]),
