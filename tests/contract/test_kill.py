@@ -1,10 +1,11 @@
-"""kill -9 in the middle of training: what was announced as committed is there, and the run goes on from a checkpoint."""
+"""kill -9 in the middle of training: what was announced as committed is there, and a checkpoint goes on from it."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ TRAINING = Training(steps=16, rows=16, log_every=1, save_every=4, dropout=0.0, s
 
 def train(host: str, training: Training, folder: Path, pipe: Any) -> None:
     """Trains, and announces each step that `flush` says is committed."""
+    os.setsid()  # so that the test can find its workers
     watching = Watching(random_tokens(), folder / "curves.h5")
 
     def log(scalars: dict[str, float], step: int) -> None:
@@ -42,7 +44,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("host", "workers"), [("trainer", 1), ("lightning", 0), ("loop", 1)])
+@pytest.mark.parametrize(("host", "workers"), [("trainer", 0), ("lightning", 1), ("loop", 1)])
 def test_kill(host: str, workers: int, tmp_path: Path) -> None:
     training = replace(TRAINING, workers=workers)
     mine, theirs = context().Pipe(duplex=False)
@@ -87,3 +89,7 @@ def test_kill(host: str, workers: int, tmp_path: Path) -> None:
     assert resumed.steps.tolist() == list(range(17))
     for curves in ("surprisal", "correct", "entropy"):
         assert np.array_equal(getattr(resumed, curves)[:], getattr(expected, curves)[:])
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL

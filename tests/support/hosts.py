@@ -375,7 +375,13 @@ def loader(training: Training, sampler: Any = None) -> Any:
     """The training batches of one epoch."""
     shuffle = training.shuffle if sampler is None else None
     return DataLoader(
-        training.data(), batch_size=training.batch, shuffle=shuffle, sampler=sampler, num_workers=training.workers
+        training.data(),
+        batch_size=training.batch,
+        shuffle=shuffle,
+        sampler=sampler,
+        num_workers=training.workers,
+        # Forked workers inherit everything that is open, the run file's locks among it.
+        multiprocessing_context="fork" if training.workers else None,
     )
 
 
