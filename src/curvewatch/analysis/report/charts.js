@@ -37,7 +37,6 @@ function surprisalChart(data) {
 }
 
 function overviewCharts(data) {
-  surprisalChart(data);
   const percent = { ticksuffix: " %", rangemode: "tozero" };
   draw("plot-accuracy", lines(data, (run) => [after0(run, run.steps), after0(run, run.accuracy)], ".1f", 100), { xaxis: stepAxis(data), yaxis: percent, showlegend: several(data) });
   const shares = data.runs.some((run) => run.acquired_share.at(-1) > 0);
@@ -62,9 +61,9 @@ function histogram(data, id, bins, title, logarithmic, colours) {
 
 function decades(edges) {
   const low = Math.floor(edges[0]), high = Math.ceil(edges.at(-1)), tickvals = [], ticktext = [];
-  for (let d = low; d <= high; d++) for (const m of high - low > 4 ? [1] : [1, 2, 5]) {
+  for (let d = low; d <= high; d++) for (const m of high - low > 4 ? [1] : high - low > 2 ? [1, 3] : [1, 2, 5]) {
     tickvals.push(d + Math.log10(m));
-    ticktext.push((m * 10 ** d).toLocaleString("en"));
+    ticktext.push(plainStep(m * 10 ** d));
   }
   return { tickvals, ticktext, range: [edges[0], edges.at(-1)], hoverformat: ".2f" };
 }

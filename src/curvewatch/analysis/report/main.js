@@ -69,25 +69,32 @@ function provenance(data) {
   table.replaceChildren(body);
 }
 
+// Lets the browser show what is there before the next piece of work.
+const shown = () => new Promise((resolve) => setTimeout(resolve));
+
 async function start() {
   const begun = performance.now();
   document.documentElement.dataset.theme = system.matches ? "dark" : "light";
-  const [library, buffer] = await Promise.all([inflated("library"), inflated("data")]);
-  const script = document.createElement("script");
-  script.textContent = new TextDecoder().decode(library);
-  document.head.append(script);
-  const data = unpack(buffer);
+  const data = unpack(await inflated("data"));
   words(data);
   tiles(data);
   crossTable(data);
   provenance(data);
+  await shown();
+  const script = document.createElement("script");
+  script.textContent = new TextDecoder().decode(await inflated("library"));
+  document.head.append(script);
+  surprisalChart(data);
+  await shown();
   overviewCharts(data);
+  await shown();
   const explorer = new Explorer(data);
   const pick = (row, scroll) => explorer.pick(row, scroll);
   gallery(data, pick);
+  await shown();
   structureCharts(data, pick);
   crossCharts(data);
-  redraw.push(() => { overviewCharts(data); explorer.draw(); structureCharts(data, pick); crossCharts(data); });
+  redraw.push(() => { surprisalChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); crossCharts(data); });
   document.documentElement.dataset.ready = Math.round(performance.now() - begun);
 }
 

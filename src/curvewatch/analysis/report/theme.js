@@ -41,14 +41,17 @@ function layout(changes) {
   return made;
 }
 
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const plainStep = (step) => (step < 10000 ? step.toLocaleString("en") : COMPACT.format(step));
+
 // A logarithmic axis of steps, with plain numbers on it.
 function stepAxis(data) {
   const steps = data.runs.flatMap((run) => [run.steps.find((s) => s > 0), run.steps.at(-1)]).filter((s) => s > 0);
   const low = Math.log10(Math.min(...steps)), high = Math.log10(Math.max(...steps)), room = 0.02 * (high - low) + 1e-3;
   const between = high - low > 3.2 ? [1] : high - low > 1.2 ? [1, 3] : [1, 2, 3, 5, 7];
-  const tickvals = [], name = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+  const tickvals = [];
   for (let d = Math.floor(low); d <= high; d++) for (const m of between) tickvals.push(m * 10 ** d);
-  return { type: "log", title: "training step", range: [low - room, high + room], tickvals, ticktext: tickvals.map((v) => (v < 10000 ? v.toLocaleString("en") : name.format(v))), hoverformat: ",.0f" };
+  return { type: "log", title: "training step", range: [low - room, high + room], tickvals, ticktext: tickvals.map(plainStep), hoverformat: ",.0f" };
 }
 
 function draw(id, traces, changes) {
