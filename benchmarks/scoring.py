@@ -101,6 +101,8 @@ class Work:
         batches = Batches(self.tokens, self.batch_size)
         self.batches: list[Batch] = [batches.build(index, device) for index in range(len(batches))]
         self.model.eval()
+        # The Trainer wants one; it is gone with this object.
+        self.folder = tempfile.TemporaryDirectory(prefix="curvewatch-benchmark-")
 
 
 Way = Callable[[], Any]
@@ -135,9 +137,8 @@ def curvewatch(work: Work) -> Way:
 
 def evaluate(work: Work) -> Way:
     """The Trainer's own evaluation, at its leanest: the loss alone, nothing gathered or reported."""
-    folder = tempfile.mkdtemp(prefix="curvewatch-benchmark-")
     arguments = TrainingArguments(
-        output_dir=folder,
+        output_dir=work.folder.name,
         per_device_eval_batch_size=work.batch_size,
         prediction_loss_only=True,
         report_to="none",
