@@ -14,9 +14,9 @@ from curvewatch.runfile import Row, RunFile
 
 logger = logging.getLogger("curvewatch")
 
-# Rows that may wait for a slow or full disk. One of a million tokens takes 9 MB.
+# Memory for rows that wait for a slow or full disk. One of a million tokens takes 9 MB, and any some hundred bytes.
 WAITING_BYTES = 512 << 20
-WAITING_ROWS = 64
+ROW_BYTES = 1024
 RETRY_SECONDS = 5.0
 
 # Open recorders by path: a training that was interrupted in a notebook leaves one behind.
@@ -70,7 +70,7 @@ class Recorder:
                 self.lost += 1
                 logger.error("%s is closed: step %d is not recorded", self._file.path, row.step)
                 return False
-            if len(self._rows) >= max(2, min(WAITING_ROWS, WAITING_BYTES // max(1, size))):
+            if len(self._rows) >= max(2, WAITING_BYTES // (size + ROW_BYTES)):
                 self.lost += 1
                 logger.error(
                     "the run file can't keep up or can't be written (%s): step %d is not recorded (%d lost so far)",

@@ -20,9 +20,11 @@ from curvewatch.undisturbed import device_of
 
 logger = logging.getLogger("curvewatch")
 
-# The survey's batch: enough to show a wrong road, small enough for the longest contexts and largest vocabularies.
+# The survey's batch: two to four sequences, enough to show a wrong road. Its full logits are held several times over,
+# so they are kept to 32 MB each by cutting the sequences short where the vocabulary is large.
 SURVEY_SEQUENCES = 4
 SURVEY_TOKENS = 512
+SURVEY_LOGITS = 1 << 23
 # Largest difference between two roads, relative to the spread of the logits. A wrong position or a missing step of the
 # head is off by the spread itself; in low precision another matrix shape rounds differently.
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -64,12 +66,7 @@ def survey(model: nn.Module, tokens: TokenSet, forward: Road | None = None) -> t
     """
     _check_vocabulary(model, tokens)
     _check_context(model, tokens)
-    batches = Batches(tokens, 1)
-    rows = batches.rows[:SURVEY_SEQUENCES]
-    batch = batches.of_rows(rows, device_of(model), width=SURVEY_TOKENS)
-    if not batch.keep.any():
-        # All scored positions lie beyond the survey's width: any position serves to compare roads.
-        batch = _with_keep(batch, torch.ones_like(batch.keep))
+    batch = _survey_batch(model, tokens)
     if forward is not None:
         logits = forward(model, batch)
         found = Survey("forward", _checked_outputs(logits.shape[-1], tokens), _name(logits.dtype))
@@ -83,6 +80,21 @@ def survey(model: nn.Module, tokens: TokenSet, forward: Road | None = None) -> t
         if name == "full" or _agrees(model, road, name, batch, wanted, tolerance):
             return Survey(name, outputs, _name(dtype)), road
     return Survey("full", outputs, _name(dtype)), full
+
+
+def _survey_batch(model: nn.Module, tokens: TokenSet) -> Batch:
+    embeddings = _input_embeddings(model)
+    vocabulary = getattr(embeddings, "num_embeddings", None) or tokens.vocab_size or int(tokens.ids.max()) + 1
+    positions = SURVEY_LOGITS // vocabulary
+    batches = Batches(tokens, 1)
+    width = max(8, min(SURVEY_TOKENS, tokens.context - 1, positions // 2))
+    rows = batches.rows[: max(2, min(SURVEY_SEQUENCES, positions // width))]
+    batch = batches.of_rows(rows, device_of(model), width=width)
+    if not batch.keep.any():
+        # All scored positions lie beyond the survey's width: any position serves to compare roads.
+        everywhere = torch.ones_like(batch.keep)
+        return Batch(batch.input_ids, batch.attention_mask, everywhere, batch.input_ids.flatten(), batch.token_index)
+    return batch
 
 
 def _agrees(model: nn.Module, road: Road, name: str, batch: Batch, wanted: torch.Tensor, tolerance: float) -> bool:
@@ -114,13 +126,16 @@ def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return largest / max(spread, 1e-6) if np.isfinite(largest) else np.inf
 
 
-def _check_vocabulary(model: nn.Module, tokens: TokenSet) -> None:
+def _input_embeddings(model: nn.Module) -> Any:
     getter = getattr(model, "get_input_embeddings", None)
     try:
-        embeddings = getter() if getter is not None else None
+        return getter() if getter is not None else None
     except (NotImplementedError, AttributeError):
-        embeddings = None
-    known = getattr(embeddings, "num_embeddings", None)
+        return None
+
+
+def _check_vocabulary(model: nn.Module, tokens: TokenSet) -> None:
+    known = getattr(_input_embeddings(model), "num_embeddings", None)
     if known is not None and int(tokens.ids.max()) >= known:
         raise ScoringError(
             f"tokens: id {int(tokens.ids.max())} lies beyond the model's {known:,} embeddings. Build the token set "
@@ -186,10 +201,6 @@ def _head_dtype(model: nn.Module, call: Callable[[], torch.Tensor]) -> tuple[tor
 
 def _with_input(batch: Batch, input_ids: torch.Tensor) -> Batch:
     return Batch(input_ids, batch.attention_mask, batch.keep, batch.target, batch.token_index)
-
-
-def _with_keep(batch: Batch, keep: torch.Tensor) -> Batch:
-    return Batch(batch.input_ids, batch.attention_mask, keep, batch.target, batch.token_index)
 
 
 def _name(dtype: torch.dtype) -> str:
