@@ -54,6 +54,7 @@ class Browser:
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.devtools("Emulation.setEmulatedMedia", features=scheme)
         self.send("POST", "/url", {"url": "about:blank"})
+        self.requests()  # what the browser itself asked for at its start is none of the page's
         self.send("POST", "/url", {"url": path.absolute().as_uri() + hash})
         end = time.monotonic() + 30
         while not self.run("return document.documentElement.dataset.ready"):

@@ -59,8 +59,6 @@ def assert_quiet(page: Browser) -> None:
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_draws_in_light_and_dark_wide_and_narrow(page: Browser, triple: Path, width: int, dark: bool) -> None:
-    page.send("POST", "/url", {"url": "about:blank"})
-    page.requests()
     page.open(triple, width=width, dark=dark)
     assert sorted(drawn(page)) == sorted(PLOTS + CROSS_PLOTS)
     assert page.run("return document.documentElement.dataset.theme") == ("dark" if dark else "light")
@@ -141,6 +139,14 @@ def test_runs_of_different_length_and_texts_that_look_like_code(page: Browser, t
     page.type("#search", "onerror")
     assert page.run("return document.querySelectorAll('img').length") == 0
     assert "scored at different steps" in page.run("return document.getElementById('notes').textContent")
+    assert_quiet(page)
+
+
+def test_a_set_without_texts_shows_ids(page: Browser, tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "ids.h5", 40, tokens=token_set(30, texts=False)))
+    page.open(write_report([run], tmp_path / "ids.html"))
+    page.type("#search", f"⟨{int(run.tokens.target[7])}⟩")
+    assert page.run("return document.querySelector('#results mark').textContent") == f"⟨{int(run.tokens.target[7])}⟩"
     assert_quiet(page)
 
 

@@ -198,8 +198,12 @@ def load_transformers(folders: dict[int, Path], device: str = "auto") -> Load:
     return load
 
 
-def load_tokens(path: str | os.PathLike[str]) -> TokenSet:
+def load_tokens(path: str | os.PathLike[str], set_name: str | None = None) -> TokenSet:
     """A token set from where it was saved (.npz), or from a run file that watched it.
+
+    Args:
+        path: Of either.
+        set_name: Which set of a run file, where there are several.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -210,7 +214,7 @@ def load_tokens(path: str | os.PathLike[str]) -> TokenSet:
         raise FileNotFoundError(f"tokens={path}: no such file.")
     with open(path, "rb") as file:
         head = file.read(8)
-    return open_run(path).tokens if head == b"\x89HDF\r\n\x1a\n" else TokenSet.load(path)
+    return open_run(path, set_name).tokens if head == b"\x89HDF\r\n\x1a\n" else TokenSet.load(path)
 
 
 def _already_there(path: Path, tokens: TokenSet, source: str) -> list[int]:

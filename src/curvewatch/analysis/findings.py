@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.analysis.compare import Comparison, check_comparable, compare, run_names
-from curvewatch.analysis.moment import Moment
+from curvewatch.analysis.moment import BLOCK_VALUES, Moment
 from curvewatch.analysis.summary import StepSummary, summarise
 from curvewatch.measures import MeasureTable, MeasureWarning, final_window
 from curvewatch.run import Run
@@ -147,10 +147,12 @@ def dataset_map(moment: Moment, table: MeasureTable) -> tuple[Float64, Float64]:
     n = window.stop - window.start
     if n == 0:
         return np.full(n_tokens, np.nan), np.full(n_tokens, np.nan)
-    for row in range(window.start, window.stop):
-        p_N = np.exp2(-moment.surprisal[row].astype(np.float64))
-        total_N += p_N
-        square_N += p_N**2
+    block = max(1, BLOCK_VALUES // n_tokens)
+    for start in range(window.start, window.stop, block):
+        for y_N in moment.surprisal[start : min(start + block, window.stop)]:
+            p_N = np.exp2(-y_N.astype(np.float64))
+            total_N += p_N
+            square_N += p_N**2
     mean_N = total_N / n
     return mean_N, np.sqrt(np.maximum(square_N / n - mean_N**2, 0.0))
 

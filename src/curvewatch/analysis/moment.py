@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from curvewatch.errors import RunFileError
 from curvewatch.run import Curves, Run
 
+BLOCK_VALUES = 1 << 24
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -90,6 +92,8 @@ def gather(curves: Curves, tokens_n: NDArray[np.integer]) -> NDArray[Any]:
     found_Tn = np.empty((steps, len(tokens_n)), curves.dtype)
     order = np.argsort(tokens_n, kind="stable")
     width = max(1, int(curves.chunks[1]))
+    # Whole chunks in both directions, and never more than BLOCK_VALUES at a time.
+    height = max(1, BLOCK_VALUES // width // int(curves.chunks[0])) * int(curves.chunks[0])
     blocks = tokens_n[order] // width
     for block in np.unique(blocks):
         start = int(block) * width
@@ -97,6 +101,8 @@ def gather(curves: Curves, tokens_n: NDArray[np.integer]) -> NDArray[Any]:
         columns = tokens_n[inside] - start
         if len(inside) == 1:
             found_Tn[:, inside[0]] = curves[:, start + int(columns[0])]
-        else:
-            found_Tn[:, inside] = curves[:, start : min(start + width, n_tokens)][:, columns]
+            continue
+        for first in range(0, steps, height):
+            rows = slice(first, min(first + height, steps))
+            found_Tn[rows, inside] = curves[rows, start : min(start + width, n_tokens)][:, columns]
     return found_Tn

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli.common import guarded, note, out, progressing
+from curvewatch.cli.common import SetName, guarded, note, out, progressing
 
 
 @guarded
@@ -20,6 +20,7 @@ def score(
         Path, typer.Option("--tokens", "-t", help="Token set saved by TokenSet.save, or a run file that watched it.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run file, made or continued.")],
+    set_name: SetName = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes an accelerator.")] = "auto",
     autocast: Annotated[
         str | None, typer.Option(help="bfloat16 or float16, if training used it.", show_default=False)
@@ -43,7 +44,7 @@ def score(
     if autocast is not None and autocast not in PRECISIONS:
         raise typer.BadParameter(f"{autocast}: choose of {', '.join(PRECISIONS)}.", param_hint="--autocast")
     folders = find_checkpoints(checkpoints)
-    token_set = load_tokens(tokens)
+    token_set = load_tokens(tokens, set_name)
     _quiet_transformers()
     note(f"{len(folders)} checkpoints, steps {min(folders):,} to {max(folders):,}; {len(token_set):,} tokens")
     with progressing("scoring") as progress:
