@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from curvewatch import Scorer, ScoringError, TokenSet, observation
+from curvewatch import Scorer, ScoringError, TokenSet
+from curvewatch import logits as logits_room
 from curvewatch.batches import Batches
-from curvewatch.observation import score_logits
+from curvewatch.logits import score_logits
 from curvewatch.scoring import plain_reference
 from tests.support.models import VOCABULARY, PlainLM, gpt2, random_tokens
 
@@ -95,7 +96,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     targets = torch.arange(37)
     whole = score_logits(logits, targets)
     for rows in (1, 5, 36, 37):
-        monkeypatch.setattr(observation, "CPU_BLOCK_ELEMENTS", rows * 101 + 3)
+        monkeypatch.setattr(logits_room, "CPU_BLOCK_ELEMENTS", rows * 101 + 3)
         assert torch.equal(score_logits(logits, targets), whole), rows
     assert not torch.equal(score_logits(logits, targets.flip(0)), whole)
 
@@ -225,7 +226,7 @@ def test_no_float32_copy_of_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = random_tokens(8, length=32, per_sequence=2)
     scorer = Scorer(tokens, batch_size=8)
     scorer.prepare(model)
-    monkeypatch.setattr(observation, "CPU_BLOCK_ELEMENTS", 4_000 * 4)
+    monkeypatch.setattr(logits_room, "CPU_BLOCK_ELEMENTS", 4_000 * 4)
     with Largest() as largest:
         scorer.score(model)
     assert largest.elements <= 4_000 * 4

@@ -14,8 +14,9 @@ from torch import nn
 from curvewatch import ranks
 from curvewatch.batches import Batch, Batches
 from curvewatch.errors import ScoringError
+from curvewatch.logits import score_logits
 from curvewatch.memory import automatic_batch_size, is_out_of_memory
-from curvewatch.observation import Observation, score_logits
+from curvewatch.observation import Observation
 from curvewatch.roads import Road, by_forward, full
 from curvewatch.survey import Survey, survey
 from curvewatch.tokens import TokenSet
