@@ -70,7 +70,8 @@ class Schedule:
 
         def steps(limit: int) -> StepArray:
             n = np.arange(0, math.ceil(per_decade * math.log10(max(limit, 1))) + 2)
-            return np.unique(np.rint(10 ** (n / per_decade)).astype(np.int64))
+            # Cut off behind the limit, where few steps a decade would overflow.
+            return np.unique(np.rint(np.minimum(10 ** (n / per_decade), limit + 1)).astype(np.int64))
 
         return cls(f"{per_decade:g} steps per decade", first, last, (steps,))
 
