@@ -90,7 +90,7 @@ def _parquet(run: Run, path: Path, progress: Progress | None) -> None:
     t, n_tokens = moment.surprisal.shape
     about = {b"curvewatch": json.dumps({**moment.identity, "step": moment.steps_T.tolist()}).encode()}
     kinds = {"surprisal": pa.float32(), "correct": pa.bool_(), "entropy": pa.float32()}
-    block = int(moment.surprisal.chunks[1])
+    block = max(1, min(int(moment.surprisal.chunks[1]), 4 * BLOCK_VALUES // max(t, 1)))
     writer = None
     try:
         for start in range(0, n_tokens, block):
