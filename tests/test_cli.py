@@ -253,3 +253,11 @@ def test_pipes_and_help_in_a_real_process(made: Path) -> None:
         assert name in done.stdout
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip()
+
+
+def test_without_its_packages_the_command_says_how_to_get_them() -> None:
+    code = "import sys; sys.modules['typer'] = None; from curvewatch.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "needs typer" in done.stderr
+    assert "pip install 'curvewatch[analysis]'" in done.stderr

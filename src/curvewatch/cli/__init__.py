@@ -12,7 +12,9 @@ def main() -> None:
     """Runs the command; says how to get what it needs if that is missing."""
     try:
         from curvewatch.cli.app import app
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("curvewatch"):
+            raise
         sys.stderr.write(
             f"error: the command needs {error.name}, which is not installed. Install it with: "
             "pip install 'curvewatch[analysis]'\n"
