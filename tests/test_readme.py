@@ -146,6 +146,8 @@ def test_the_file_holds_exactly_the_documented_datasets_and_attributes(names):
     with h5py.File("runs/gpt2/curves.h5") as file:
         datasets = {name for name, item in file.items() if isinstance(item, h5py.Dataset)}
         assert datasets == set(layout.BY_NAME)
+        assert set(file) - datasets == {layout.PROVENANCE, "_journal"}
+        assert list(file[layout.PROVENANCE]) == ["sessions"]
         assert set(file.attrs) == set(layout.SET_ATTRIBUTES) | set(layout.ROOT_ATTRIBUTES)
         for name, dataset in layout.BY_NAME.items():
             kind = h5py.string_dtype() if dataset.dtype == layout.TEXT else np.dtype(dataset.dtype)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from curvewatch import layout
 from curvewatch.errors import RunFileError
-from curvewatch.journal import snapshot
 from curvewatch.runfile import check_format
+from curvewatch.storage.journal import snapshot
 from curvewatch.tokens import TokenSet
 from curvewatch.trust import DAMAGE, attribute, parsed, read, refused
 

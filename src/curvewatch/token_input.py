@@ -58,9 +58,7 @@ def as_ids(row: Any, name: str) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def given_positions(
-    positions: Any, n_sequences: int, shift: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def given_positions(positions: Any, n_sequences: int, shift: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sequence and position of each token that the caller wants scored, by sequence, then by position.
 
     Args:

@@ -17,8 +17,8 @@ from unittest import mock
 
 import h5py
 
-from curvewatch import journal
-from curvewatch.journal import JournaledFile, snapshot
+from curvewatch.storage import journal
+from curvewatch.storage.journal import JournaledFile, snapshot
 from tests.faults import rows
 from tests.faults.kill import arm, in_child
 from tests.faults.power import Recorder, cut, rebuild

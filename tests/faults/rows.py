@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from curvewatch.journal import JournaledFile, snapshot
+from curvewatch.storage.journal import JournaledFile, snapshot
 
 N = 700
 NAMES = {"surprisal": "f4", "correct": "u1", "entropy": "f2"}

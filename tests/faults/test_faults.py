@@ -17,9 +17,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-from curvewatch import redolog
 from curvewatch.errors import RunFileError
-from curvewatch.journal import JournaledFile, snapshot
+from curvewatch.storage import redolog
+from curvewatch.storage.journal import JournaledFile, snapshot
 from tests.faults import campaign, rows
 from tests.faults.kill import in_child
 from tests.faults.power import Recorder, cut, rebuild
@@ -68,7 +68,7 @@ def test_the_campaign_notices_a_writer_that_does_not_wait_for_the_disk(
     if lie in ("journal", "both"):
         monkeypatch.setattr(redolog, "sync", lambda fd: None)
     if lie in ("file", "both"):
-        monkeypatch.setattr("curvewatch.journal.sync", lambda fd: None)
+        monkeypatch.setattr("curvewatch.storage.journal.sync", lambda fd: None)
     with pytest.raises((AssertionError, RunFileError, OSError, KeyError)):
         campaign.power_cuts(memory, states=400, seed=3)
 

@@ -17,11 +17,11 @@ import numpy as np
 from curvewatch import layout
 from curvewatch.analysis.moment import Moment
 from curvewatch.errors import CurvewatchError
-from curvewatch.journal import JournaledFile, snapshot
 from curvewatch.measures.surprisal import FEW_WINDOW_ROWS, final_window
-from curvewatch.redolog import SUFFIX
 from curvewatch.run import Run
 from curvewatch.runfile import check_format
+from curvewatch.storage.journal import JournaledFile, snapshot
+from curvewatch.storage.redolog import SUFFIX
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 BLOCK_VALUES = 1 << 24

@@ -1,8 +1,7 @@
 """A file seen through changes that are not in it yet.
 
-[Extents][curvewatch.overlay.Extents] are the changes, [Layer][curvewatch.overlay.Layer] lays them over a
-file, [Overlay][curvewatch.overlay.Overlay] is the file object that h5py reads and writes. Nothing here
-writes to disk.
+`Extents` are the changes, `Layer` lays them over a file, `Overlay` is the file object that h5py reads and writes.
+Nothing here writes to disk.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from curvewatch.descriptors import Descriptor
+from curvewatch.storage.descriptors import Descriptor
 
 
 class Source(Protocol):

@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 
 import h5py
 
-from curvewatch import stateblock, superblock
-from curvewatch.descriptors import Descriptor
 from curvewatch.errors import FileBusyError, ForeignFileError, RunFileError
-from curvewatch.filelock import pauses, shared
-from curvewatch.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
-from curvewatch.redolog import SUFFIX, Chain, Header, RedoLog
+from curvewatch.storage import stateblock, superblock
+from curvewatch.storage.descriptors import Descriptor
+from curvewatch.storage.filelock import pauses, shared
+from curvewatch.storage.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
+from curvewatch.storage.redolog import SUFFIX, Chain, Header, RedoLog
 
 _log = logging.getLogger("curvewatch")
 

@@ -10,11 +10,11 @@ from contextlib import suppress
 
 import h5py
 
-from curvewatch import stateblock, superblock
-from curvewatch.committed import close_quietly
-from curvewatch.diskio import sync_directory
 from curvewatch.errors import RunFileError
-from curvewatch.stateblock import StateBlock
+from curvewatch.storage import stateblock, superblock
+from curvewatch.storage.committed import close_quietly
+from curvewatch.storage.diskio import sync_directory
+from curvewatch.storage.stateblock import StateBlock
 
 LIBVER = ("v110", "latest")
 """A format with checksums on all metadata, that every HDF5 since 1.10 reads."""

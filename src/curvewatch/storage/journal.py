@@ -1,7 +1,7 @@
 """HDF5 transactions that are all or nothing, through kill -9, power cuts and full disks.
 
 HDF5 by itself survives none of these: it changes its metadata in place, piece by piece. Here h5py works on an
-[overlay][curvewatch.overlay.Overlay] in memory, and a commit then
+overlay in memory, and a commit then
 
 1. reserves the new space at the end of the file (a full disk shows here, before anything is promised), writes
    what goes there, and waits for the disk: nothing refers to that space yet;
@@ -25,16 +25,16 @@ from types import TracebackType
 
 import h5py
 
-from curvewatch import stateblock, superblock
-from curvewatch.birth import LIBVER, publish, sweep
-from curvewatch.committed import Standing, close_quietly, explained, snapshot, standing, uncrashed
-from curvewatch.descriptors import Descriptor, inode_at
-from curvewatch.diskio import BLOCK, reserve, sync, write_all
 from curvewatch.errors import FileBusyError, ForeignFileError, RunFileError
-from curvewatch.filelock import Hold, exclusive, shared, warn_once
-from curvewatch.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
-from curvewatch.redolog import SUFFIX, Header, RedoLog
-from curvewatch.stateblock import StateBlock
+from curvewatch.storage import stateblock, superblock
+from curvewatch.storage.birth import LIBVER, publish, sweep
+from curvewatch.storage.committed import Standing, close_quietly, explained, snapshot, standing, uncrashed
+from curvewatch.storage.descriptors import Descriptor, inode_at
+from curvewatch.storage.diskio import BLOCK, reserve, sync, write_all
+from curvewatch.storage.filelock import Hold, exclusive, shared, warn_once
+from curvewatch.storage.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
+from curvewatch.storage.redolog import SUFFIX, Header, RedoLog
+from curvewatch.storage.stateblock import StateBlock
 
 __all__ = ["JournaledFile", "snapshot"]
 

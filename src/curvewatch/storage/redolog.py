@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from curvewatch.descriptors import Descriptor, Registry, inode_at
-from curvewatch.diskio import BLOCK, sync, sync_directory, write_all
 from curvewatch.errors import FileBusyError, RunFileError
-from curvewatch.filelock import warn_once
-from curvewatch.overlay import Disk, Extents, Piece, read
+from curvewatch.storage.descriptors import Descriptor, Registry, inode_at
+from curvewatch.storage.diskio import BLOCK, sync, sync_directory, write_all
+from curvewatch.storage.filelock import warn_once
+from curvewatch.storage.overlay import Disk, Extents, Piece, read
 
 _log = logging.getLogger("curvewatch")
 
