@@ -156,3 +156,11 @@ def test_the_file_holds_exactly_the_documented_datasets_and_attributes(names):
     with xarray.open_dataset("runs/gpt2/curves.h5", engine="h5netcdf") as labelled:
         for name, dataset in layout.BY_NAME.items():
             assert labelled[name].dims == dataset.dims, name
+
+
+def test_the_file_tree_names_every_room():
+    source = Path(__file__).parents[1] / "src" / "curvewatch"
+    rooms = {path.name for path in source.glob("*.py") if path.name != "__init__.py"}
+    rooms |= {f"{path.parent.name}/" for path in source.glob("*/__init__.py")}
+    tree = README[README.index("src/curvewatch/\n") : README.index("integrations/      ")]
+    assert set(re.findall(r"^  (\S+)", tree, flags=re.MULTILINE)) == rooms
