@@ -40,6 +40,7 @@ class CurveWatchCallback(WatchCallback, Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
+        self._ended = False
         steps = trainer.estimated_stepping_batches
         self.watch.max_steps = None if math.isinf(steps) or steps < 1 else int(steps)
         model = self._model(pl_module)
@@ -47,7 +48,7 @@ class CurveWatchCallback(WatchCallback, Callback):
             model,
             trainer.global_step,
             logging_steps=logging_steps(trainer, pl_module),
-            sinks=[lambda metrics, _step: _log(trainer, metrics)],
+            sinks=[lambda metrics, _step: _log(trainer, metrics, self._ended)],
             around=trainer.precision_plugin.val_step_context,
             host={
                 "name": "lightning.Trainer",
@@ -63,6 +64,7 @@ class CurveWatchCallback(WatchCallback, Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last step, if training stopped before the planned one."""
+        self._ended = True
         self.watch.finish(self._model(pl_module), trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -97,9 +99,10 @@ def logging_steps(trainer: Trainer, pl_module: LightningModule) -> StepRule:
     return rule
 
 
-def _log(trainer: Trainer, metrics: Metrics) -> None:
+def _log(trainer: Trainer, metrics: Metrics, ended: bool) -> None:
     """Hands the metrics to each logger at the step at which Lightning's own values of this update stand."""
-    step = trainer.fit_loop.epoch_loop._batches_that_stepped
+    # The update under way is counted from 0; when training has ended it is counted as done.
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped - ended
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.log({**wandb_payload(metrics), "trainer/global_step": step})

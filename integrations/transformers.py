@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
             kwargs["model"],
             state.global_step,
             logging_steps=logging_steps(args, state, kwargs.get("train_dataloader")),
-            sinks=_sinks(args, state, control, kwargs, sys._getframe(1).f_locals.get("self")),
+            sinks=_sinks(args, state, control, kwargs, _sender(sys._getframe(1))),
             host={"name": "transformers.Trainer", "arguments": args.to_sanitized_dict()},
         )
         self.watch.observe(kwargs["model"], state.global_step)
@@ -104,14 +105,18 @@ def _steps_per_epoch(args: TrainingArguments, dataloader: Any) -> int:
 
 
 def _sinks(
-    args: TrainingArguments, state: TrainerState, control: TrainerControl, kwargs: dict[str, Any], handler: Any
+    args: TrainingArguments,
+    state: TrainerState,
+    control: TrainerControl,
+    kwargs: dict[str, Any],
+    handler: CallbackHandler | None,
 ) -> list[Sink]:
     """W&B by its own interface (histograms, one row), the Trainer's other reporters through their `on_log`.
 
     An event is told neither the Trainer nor its list of callbacks, so the list is taken from the handler that sent it.
     """
     sinks: list[Sink] = [HostAxisWandb(WANDB_AXIS)]
-    if not isinstance(handler, CallbackHandler):
+    if handler is None:
         logger.warning("the Trainer's reporters were not found: metrics reach W&B and the run file only")
         return sinks
     known = tuple(INTEGRATION_TO_CALLBACK.values())
@@ -119,6 +124,15 @@ def _sinks(
         if isinstance(reporter, known) and not isinstance(reporter, WandbCallback):
             sinks.append(_through(reporter, args, state, control, {**kwargs}))
     return sinks
+
+
+def _sender(frame: FrameType | None) -> CallbackHandler | None:
+    """The handler that sent the event, however many methods of a subclass have passed it on."""
+    while frame is not None:
+        if isinstance(sender := frame.f_locals.get("self"), CallbackHandler):
+            return sender
+        frame = frame.f_back
+    return None
 
 
 def _through(
