@@ -382,7 +382,8 @@ def _add_session(h5: h5py.File, plan: RunPlan, keep_through: int, dropped: Seque
         **plan.provenance,
     }
     sessions.resize((len(sessions) + 1,))
-    sessions[-1] = json.dumps(session, default=str)
+    # What JSON can't hold (a tuple as a key, say) is left out: no reason to refuse a training.
+    sessions[-1] = json.dumps(session, default=str, skipkeys=True)
 
 
 def _keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int, keep_through: int) -> None:
