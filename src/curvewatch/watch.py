@@ -358,7 +358,8 @@ class Watch:
         return self._recorder.flush(timeout) if self._recorder is not None else True
 
     def close(self) -> None:
-        """Commits what is queued and closes the file. May be called again; done at exit if forgotten."""
+        """Commits what is queued and closes the file; nothing is scored after it. Done at exit if forgotten."""
+        self._aside = True
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None

@@ -131,7 +131,7 @@ def trouble(host: str, folder: Path, kind: str, on_error: str) -> dict[str, Any]
     finally:
         if watching.watch is not None:
             watching.watch.close()
-    return {"error": error, "aside": watching.watch is not None and watching.watch._aside}
+    return {"error": error}
 
 
 def rank() -> int:
@@ -221,7 +221,7 @@ TROUBLES: dict[str, Callable[[Path], dict[str, Any] | None]] = {
     [("forward_fails_on_rank_1", [0, 2, 6]), ("full_disk", [0, 2]), ("tracker_fails", [0, 2, 4, 6])],
 )
 def test_trouble_on_one_rank_is_survived_by_all(kind: str, steps: list[int], tmp_path: Path) -> None:
-    assert on_ranks(2, trouble, "loop", tmp_path, kind, "warn") == [{"error": None, "aside": False}] * 2
+    assert on_ranks(2, trouble, "loop", tmp_path, kind, "warn") == [{"error": None}] * 2
     assert open_run(tmp_path / "curves.h5").steps.tolist() == steps
 
 
