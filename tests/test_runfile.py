@@ -97,13 +97,14 @@ def test_several_sets_in_groups(path: Path) -> None:
         open_run(path, "poems")
 
 
-def test_resume_drops_later_rows_and_says_so(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("keep", [5, 7, 9])
+def test_resume_drops_later_rows_and_says_so(keep: int, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(path, [0, 5, 10, 15])
     with caplog.at_level(logging.WARNING, "curvewatch"):
-        file = start(path, keep=7, planned=[0, 5, 10, 20])
+        file = start(path, keep=keep, planned=[0, 5, 10, 20])
     assert file.steps == [0, 5]
     assert file.dropped_steps == (10, 15)
-    assert "from step 7, so 2 later rows (steps 10 to 15) were dropped" in caplog.text
+    assert f"from step {keep}, so 2 later rows (steps 10 to 15) were dropped" in caplog.text
     file.append(row(10))
     file.close()
     run = open_run(path)

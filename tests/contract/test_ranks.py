@@ -116,6 +116,36 @@ def test_fully_sharded(tmp_path: Path) -> None:
     assert np.array_equal(sharded.surprisal[0], plain.surprisal_bits)
 
 
+def losses_when_scored_before_the_update(folder: Path, how: str) -> list[float]:
+    """FSDP2 leaves its root gathered after a forward pass: without a reshard the next one sees weights of before."""
+    dist.init_process_group("gloo")
+    model = fully_sharded(TRAINING.model()).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scorer, ids, losses = Scorer(tokens(), batch_size=BATCH_SIZE), torch.arange(32).view(2, 16), []
+    torch.manual_seed(0)
+    for _ in range(3):
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        losses.append(loss.item())
+        if how == "scored":
+            scorer.score(model)
+        elif how == "plain forward":
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                model(input_ids=ids)
+        optimizer.step()
+        optimizer.zero_grad()
+    return losses
+
+
+def test_fully_sharded_scored_before_the_update(tmp_path: Path) -> None:
+    found = {
+        how: on_ranks(2, losses_when_scored_before_the_update, tmp_path, how)[0]
+        for how in ("alone", "scored", "plain forward")
+    }
+    assert found["scored"] == found["alone"]
+    assert found["plain forward"] != found["alone"], "the test has no power"
+
+
 # ---------------------------------------------------------------------- trouble on one rank
 
 

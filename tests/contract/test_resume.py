@@ -35,9 +35,14 @@ class Log:
         self.rows[step] = {key: value for key, value in scalars.items() if not key.endswith(OF_THE_CLOCK)}
 
 
+def many_tokens() -> Any:
+    """600 of them: a few are right by chance at one observation and wrong at the next."""
+    return random_tokens(40, per_sequence=None)
+
+
 def watch(folder: Path, tokens: Any = None, **settings: Any) -> tuple[Watching, Log]:
     log = Log()
-    return Watching(tokens or random_tokens(), folder / "curves.h5", log=log, **settings), log
+    return Watching(tokens or many_tokens(), folder / "curves.h5", log=log, **settings), log
 
 
 def train_until_boom(host: str, folder: Path, watching: Watching, at: int) -> None:
@@ -109,6 +114,8 @@ def test_resumed_equals_straight(
         name: tensor.tolist() for name, tensor in uninterrupted.weights.items()
     }, "the test's training does not resume"
     assert_equal_files(tmp_path / "straight", tmp_path / "broken")
+    forgotten = straight_log.rows[checkpoint]["curvewatch/eval/forgetting_events_total"]
+    assert forgotten > 0, "there is no state that could be lost"
     assert second_log.rows == {step: row for step, row in straight_log.rows.items() if step > checkpoint}
     dropped = sum(step > checkpoint for step in before)
     said = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
@@ -140,7 +147,7 @@ def test_resumed_with_another_set_is_refused_before_training(host: str, tmp_path
     second, _ = watch(tmp_path, other)
     with pytest.raises(TokenSetMismatchError) as caught:
         resume(host, tmp_path, second, 4)
-    assert random_tokens().hash[:16] in str(caught.value)
+    assert many_tokens().hash[:16] in str(caught.value)
     assert other.hash[:16] in str(caught.value)
     assert (tmp_path / "curves.h5").read_bytes() == before
 
