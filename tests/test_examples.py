@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ import numpy as np
 import pytest
 
 from curvewatch import open_run
+
+from .support.process import environment
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -51,7 +52,7 @@ def test_example_runs(script, text, tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / script), *TINY[script]],
         cwd=tmp_path,
-        env={**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"},
+        env=environment(WANDB_MODE="offline"),
         capture_output=True,
         text=True,
         timeout=300,

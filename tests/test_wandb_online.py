@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +12,20 @@ import pytest
 from curvewatch import open_run
 from curvewatch.live import HISTOGRAMS, METRICS, WATCH_METRICS
 
+from .support.process import environment
 from .support.wandb_server import serving
 
 ROOT = Path(__file__).parents[1]
 
 
 def train(path: Path, url: str, leave: str) -> subprocess.Popen[str]:
-    environment = {
-        **os.environ, "WANDB_MODE": "online", "WANDB_BASE_URL": url, "WANDB_API_KEY": "a" * 40,
-        "WANDB_DIR": str(path.parent), "WANDB_SILENT": "true", "OMP_NUM_THREADS": "1", "HOME": str(path.parent),
-    }  # fmt: skip
+    settings = environment(
+        WANDB_MODE="online", WANDB_BASE_URL=url, WANDB_API_KEY="a" * 40, WANDB_DIR=str(path.parent),
+        WANDB_SILENT="true", HOME=str(path.parent),
+    )  # fmt: skip
     command = [sys.executable, "-m", "tests.support.wandb_training", str(path), leave]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
