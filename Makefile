@@ -8,8 +8,9 @@ RUN_FILE := runs/demo/curves.h5
 
 .PHONY: demo test lint format browser clean
 
+# PASSIVE: threads that wait in a busy loop make training ten times slower as soon as anything else needs a core.
 demo: $(DEMO)/installed  ## pretrain a small GPT-2 with the callback on a CPU, then write the report
-	WANDB_MODE=offline $(DEMO)/bin/python examples/pretrain_trainer.py configs/trainer/demo.yaml $(ARGS)
+	WANDB_MODE=offline OMP_WAIT_POLICY=PASSIVE $(DEMO)/bin/python examples/pretrain_trainer.py configs/trainer/demo.yaml $(ARGS)
 
 test: $(DEV)/installed browser  ## all tests
 	WANDB_MODE=offline $(DEV)/bin/python -m pytest $(ARGS)

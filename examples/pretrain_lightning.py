@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import lightning.pytorch as pl
 import torch
-from curvewatch.integrations.lightning import CurveWatchCallback
 from lightning.pytorch.cli import LightningCLI
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel, get_scheduler
 
 import text_data
 from curvewatch import Schedule
+from curvewatch.integrations.lightning import CurveWatchCallback
 from summary import print_summary
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from curvewatch.integrations.transformers import CurveWatchCallback
 from transformers import GPT2Config, GPT2LMHeadModel, HfArgumentParser, Trainer, TrainingArguments, set_seed
 
 import text_data
 from curvewatch import Schedule
+from curvewatch.integrations.transformers import CurveWatchCallback
 from summary import print_summary
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from curvewatch.integrations.lightning import CurveWatchCallback, language_model
 from lightning.pytorch import LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from curvewatch import Scorer, open_run
+from curvewatch.integrations.lightning import CurveWatchCallback, language_model
 from curvewatch.live import HISTOGRAMS, METRICS, WATCH_METRICS
 from tests.support.hosts import Watching, adamw, loader, run
 from tests.support.models import PlainLM, gpt2, random_tokens

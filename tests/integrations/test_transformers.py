@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from curvewatch.integrations.transformers import CurveWatchCallback
 
 from curvewatch import Scorer, open_run
+from curvewatch.integrations.transformers import CurveWatchCallback
 from curvewatch.live import HISTOGRAMS, METRICS, WATCH_METRICS
 from tests.support.hosts import Watching, run, run_trainer
 from tests.support.models import gpt2, random_tokens

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from curvewatch.integrations.transformers import CurveWatchCallback
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from curvewatch import TokenSet
+from curvewatch.integrations.transformers import CurveWatchCallback
 
 
 class Pause(TrainerCallback):
