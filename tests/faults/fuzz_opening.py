@@ -2,7 +2,8 @@
 
 Files are made by `mutations` from good ones of several kinds and opened in a worker process with little memory. Every
 file must be refused with an exception of curvewatch's own, or read; a worker that crashes or hangs is seen by its
-parent, which names the file and goes on with the next. Nothing but the file and what stands beside it may be opened.
+parent, which names the file, keeps a copy in the folder for temporary files, and goes on with the next. Nothing
+but the file and what stands beside it may be opened.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import resource
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -259,6 +261,8 @@ def campaign(seed: int, start: int, stop: int, folder: Path) -> Counter[str]:
         if i < stop:
             counts["files"] += 1
             counts[verdict] += 1
+            for bad in folder.glob("*.h5"):  # as the worker left it
+                shutil.copy(bad, Path(tempfile.gettempdir()) / f"fuzz-{seed}-{i}.h5")
             print(f"file {i}: {verdict}, exit code {code} ({made})", flush=True)
             i += 1
     print(f"slowest: {slowest[0]:.2f} s ({slowest[1]}); most memory of a worker: {peak} MiB")
