@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from curvewatch import RunFile, Scorer, ScoringError, open_run
-from tests.support.hosts import HOSTS, Intruding, Watching, forward_in_training_mode, run
+from tests.support.hosts import HOSTS, Intruding, Watching, forward_in_training_mode, run, shard
 from tests.support.models import random_tokens
 from tests.support.ranks import on_ranks
 from tests.support.trainings import Training
@@ -34,23 +34,20 @@ def settings(host: str, layout: str = "ddp") -> dict[str, Any]:
     if host == "trainer":
         return {"ddp_backend": "gloo"}
     if host == "lightning":
-        from lightning.pytorch.strategies import DDPStrategy
+        from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
-        return {"devices": 2, "strategy": DDPStrategy(process_group_backend="gloo")}
+        strategy = ModelParallelStrategy if layout == "fsdp2" else DDPStrategy
+        return {"devices": 2, "strategy": strategy(process_group_backend="gloo")}
     if not dist.is_initialized():
         dist.init_process_group("gloo")
     return {"wrap": fully_sharded if layout == "fsdp2" else DistributedDataParallel}
 
 
 def fully_sharded(model: Any) -> Any:
-    """Blocks, then the rest, as FSDP2 is used."""
+    """FSDP2 over both ranks."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh("cpu", (2,))
-    for block in model.transformer.h:
-        fully_shard(block, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+    return shard(model, init_device_mesh("cpu", (2,)))
 
 
 class Keeping(Watching):
@@ -105,8 +102,9 @@ def test_data_parallel(host: str, tmp_path: Path) -> None:
         assert np.array_equal(file.entropy[row], observation.entropy_bits.astype(np.float16).astype(np.float32))
 
 
-def test_fully_sharded(tmp_path: Path) -> None:
-    for answer in on_ranks(2, compare, "loop", "fsdp2", tmp_path):
+@pytest.mark.parametrize("host", ["loop", "lightning"])
+def test_fully_sharded(host: str, tmp_path: Path) -> None:
+    for answer in on_ranks(2, compare, host, "fsdp2", tmp_path):
         assert answer["watched"] == []
         assert {"losses", "torch stream"} <= set(answer["disturbed"])
     sharded = open_run(tmp_path / "curves.h5")

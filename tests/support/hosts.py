@@ -278,7 +278,18 @@ def run_lightning(
             trainer.fit(fitted, ckpt_path=resume)
         except catch:
             pass
+    if type(trainer.strategy).__name__ == "ModelParallelStrategy":
+        assert hasattr(module.model, "reshard"), "the model was not sharded"
     return outcome_of(module.model, trainer.optimizers[0], notes, steps.steps)
+
+
+def shard(model: Any, mesh: Any) -> Any:
+    """Blocks, then the rest, as FSDP2 is used."""
+    from torch.distributed.fsdp import fully_shard
+
+    for block in model.transformer.h:
+        fully_shard(block, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
 
 
 def lightning_module(training: Training, model: Any = None) -> Any:
@@ -290,6 +301,11 @@ def lightning_module(training: Training, model: Any = None) -> Any:
             super().__init__()
             self.model = training.model() if model is None else model
             self.model.train()
+
+        def configure_model(self) -> None:
+            # Set where the strategy shards models; None otherwise.
+            if self.device_mesh is not None and not hasattr(self.model, "reshard"):
+                shard(self.model, self.device_mesh["data_parallel"])
 
         def training_step(self, batch: Any, _: int) -> torch.Tensor:
             return self.model(**batch).loss
