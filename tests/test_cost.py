@@ -112,15 +112,38 @@ def test_a_failed_observation_is_on_record(tokens, tmp_path):
             raise RuntimeError("no weights today")
         return model(batch.input_ids)
 
-    with Watch(tokens, tmp_path / "c.h5", max_steps=4, schedule=1, forward=forward) as watch:
+    logged = {}
+    log = lambda scalars, step: logged.update({step: scalars})  # noqa: E731
+    with Watch(tokens, tmp_path / "c.h5", max_steps=4, schedule=1, forward=forward, log=log) as watch:
         for step in range(5):
             SECONDS[0] = step
             watch.observe(Tiny(), step)
+    assert [logged[step]["curvewatch/watch/failures"] for step in range(5)] == [0, 0, 1, 1, 1]
+    assert "curvewatch/eval/surprisal_mean" not in logged[2]
     run = open_run(tmp_path / "c.h5")
     assert run.steps.tolist() == [0, 1, 3, 4]
     with run.group() as group:
         assert group["skipped_step"][:].tolist() == [2]
         assert "no weights today" in group["skipped_why"].asstr()[0]
+
+
+def test_a_watch_that_steps_aside_says_so_in_file_and_metrics(tokens, tmp_path):
+    def forward(model, batch):
+        if SECONDS[0] >= 2:
+            raise RuntimeError("no weights any more")
+        return model(batch.input_ids)
+
+    logged = {}
+    log = lambda scalars, step: logged.update({step: scalars})  # noqa: E731
+    with Watch(tokens, tmp_path / "c.h5", max_steps=9, schedule=1, forward=forward, log=log) as watch:
+        for step in range(10):
+            SECONDS[0] = step
+            watch.observe(Tiny(), step)
+    assert list(logged) == [0, 1, 2, 3, 4], "three failures, then silence"
+    assert [logged[step]["curvewatch/watch/stepped_aside"] for step in range(5)] == [0, 0, 0, 0, 1]
+    with open_run(tmp_path / "c.h5").group() as group:
+        assert group["skipped_step"][:].tolist() == [2, 3, 4]
+        assert group["skipped_why"].asstr()[2].endswith("the watch stepped aside")
 
 
 def test_estimate_before_the_run(tokens, tmp_path):

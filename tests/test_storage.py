@@ -318,10 +318,13 @@ def _poll(path: Path, fd: int, how: str) -> None:
             return
 
 
+POLLED_APPENDS = {"h5py": 500, "snapshot": 200}
+
+
 @pytest.mark.parametrize("how", ["h5py", "snapshot"])
 def test_a_reader_that_polls_all_the_time_never_sees_an_error_or_half_a_row(path: Path, how: str) -> None:
     """In another process, during hundreds of appends; the writer hardly notices."""
-    appends = 500 if how == "h5py" else 200
+    appends = POLLED_APPENDS[how]
     journaled = JournaledFile.create(path, rows.build)
     reader = Child(lambda fd: _poll(path, fd, how))
     times = []

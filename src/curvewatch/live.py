@@ -49,6 +49,8 @@ WATCH_METRICS = {
     "time_share": ("share", "wall time that training waited for the watch, of all since it started"),
     "rows_behind": ("count", "earlier observations not yet committed to the run file"),
     "rows_lost": ("count", "observations given up because the file could not be written"),
+    "failures": ("count", "planned observations whose scoring failed"),
+    "stepped_aside": ("0 or 1", "1 once the watch has given up, after three failures in a row"),
 }
 
 

@@ -93,6 +93,7 @@ class Watch:
         self._sinks: Sequence[Sink] = ()
         self._last_step = -1
         self._failures = 0
+        self._failures_in_all = 0
         self._aside = False
         self._reported: set[str] = set()
         self._behind = 0
@@ -284,16 +285,23 @@ class Watch:
             "time_share": self._cost.share(waited),
             "rows_behind": self._behind,
             "rows_lost": self._recorder.lost,
+            **self._troubles(),
         }
-        everything.scalars.update({f"curvewatch/watch/{key}": float(value) for key, value in own.items()})
+        everything.scalars.update(_own_keys(own))
+        self._send(everything, step)
+        return everything.scalars
+
+    def _troubles(self) -> dict[str, float]:
+        return {"failures": self._failures_in_all, "stepped_aside": self._aside}
+
+    def _send(self, metrics: Metrics, step: int) -> None:
         for sink in self._sinks:
             try:
-                sink(everything, step)
+                sink(metrics, step)
             except Exception as error:
                 self._report(f"logging through {getattr(sink, '__name__', type(sink).__name__)}", step, error)
                 if self._on_error == "raise":
                     raise
-        return everything.scalars
 
     def _affordable(self, step: int) -> bool:
         """Whether the budget allows an observation; rank 0's clock decides, and all ranks hear of it."""
@@ -312,12 +320,16 @@ class Watch:
         if self._on_error == "raise":
             raise error
         self._failures += 1
+        self._failures_in_all += 1
         self._report("scoring", step, error)
-        if self._recorder is not None:
-            self._recorder.skip(step, f"scoring failed: {error}")
+        why = f"scoring failed: {error}"
         if self._failures >= FAILURES_IN_A_ROW:
             self._aside = True
+            why += "; the watch stepped aside"
             logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._failures)
+        if self._recorder is not None:
+            self._recorder.skip(step, why)
+            self._send(Metrics(_own_keys({"step": step, **self._troubles()}), {}), step)
 
     def _report(self, what: str, step: int, error: Exception) -> Exception:
         sign = f"{what}: {type(error).__name__}"
@@ -369,6 +381,11 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _own_keys(own: Mapping[str, float]) -> dict[str, float]:
+    # Plain Python numbers: hosts put what they are given into JSON.
+    return {f"curvewatch/watch/{key}": float(value) for key, value in own.items()}
 
 
 def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]:
