@@ -243,7 +243,7 @@ def _check_dataset(found: h5d.DatasetID, wanted: layout.Dataset, file_size: int)
             _check_chunks(found, wanted, chunk_bytes)
     elif wanted.dtype == layout.TEXT:
         raise ValueError(f"{name}: text that isn't chunked")
-    bound = max(SMALL_BYTES, INFLATION * file_size) if packed else file_size
+    bound = max(SMALL_BYTES, INFLATION * found.get_storage_size()) if packed else file_size
     _require(n_bytes <= bound, f"{name}: declares {n_bytes:,} bytes in a file of {file_size:,}")
     return shape
 
@@ -269,9 +269,10 @@ def _check_filters(plist: h5p.PropDCID, wanted: layout.Dataset, items: int, item
 
 
 def _check_chunks(found: h5d.DatasetID, wanted: layout.Dataset, chunk_bytes: int) -> None:
-    """Refuses stored chunks larger than unpacked ones; curves, read piece by piece, must be small besides."""
+    """Refuses stored chunks larger than unpacked ones; those that are read without `read` must be small besides."""
+    read_blindly = wanted.grows or wanted.dims[0] in layout.RESIZABLE_DIMS
     _require(
-        not wanted.grows or chunk_bytes <= MAX_BLIND_BYTES, f"{wanted.name}: packed chunks of {chunk_bytes:,} bytes"
+        not read_blindly or chunk_bytes <= MAX_BLIND_BYTES, f"{wanted.name}: packed chunks of {chunk_bytes:,} bytes"
     )
     plist = found.get_create_plist()
     summed = plist.get_filter(plist.get_nfilters() - 1)[0] == h5z.FILTER_FLETCHER32

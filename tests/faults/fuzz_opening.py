@@ -245,7 +245,7 @@ def campaign(seed: int, start: int, stop: int, folder: Path) -> Counter[str]:
             for line in whole:
                 word, number, *rest = line.decode().split(" ", 4)
                 i = int(number) + (word == "end")
-                made = " ".join(rest) if word == "made" else made
+                made = " ".join(rest) if word == "made" else "" if word == "begin" else made
                 if word == "end":
                     result, what = rest[2].split(" | ", 1)
                     counts["files"] += 1

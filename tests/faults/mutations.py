@@ -293,6 +293,8 @@ def packed_badly(file: h5py.File, rng: Rng) -> None:
         chosen = options[int(rng.integers(len(options)))]
         shape = tuple(max(1, n) for n in old.shape)
         made = group.create_dataset(name, old.shape, old.dtype, chunks=shape, maxshape=(None,) * old.ndim, **chosen)
+        if old.size > 10**6:
+            raise ValueError("another change has made it huge")
         made[:] = old[:]
         file.flush()
         mask, raw = made.id.read_direct_chunk((0,) * old.ndim)
