@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,12 +35,13 @@ def print_summary(path: str, counts_V: np.ndarray | None = None) -> None:
     write_report([run], report)
     print("\nThe run file:", path)
     print("The report:  ", report)
-    commands = [f"curvewatch show {path} 0", f"curvewatch table {path} --sort forgettability -n 10"]
+    curvewatch = _command("curvewatch")
+    commands = [f"{curvewatch} show {path} 0", f"{curvewatch} table {path} --sort forgettability -n 10"]
     if wandb_run is not None:
         print("The W&B run: ", wandb_run)
-        commands.append(f"wandb leet {wandb_run}")
+        commands.append(f"{_command('wandb')} leet {wandb_run}")
     else:
-        commands.append(f"curvewatch info {path}")
+        commands.append(f"{curvewatch} info {path}")
     print("Try next:", *commands, sep="\n  ")
 
 
@@ -74,6 +77,13 @@ def _number(value: float) -> str:
 
 def _median_step(log10_steps: np.ndarray) -> float:
     return float(10 ** np.median(log10_steps)) if log10_steps.size else float("nan")
+
+
+def _command(name: str) -> str:
+    """How to call a command of this environment, activated or not."""
+    if shutil.which(name) is not None:
+        return name
+    return os.path.relpath(Path(sys.executable).parent / name)
 
 
 def _wandb_folder() -> str | None:
