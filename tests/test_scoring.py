@@ -323,3 +323,17 @@ def test_a_model_of_fewer_outputs_than_the_set_has_ids() -> None:
     assert random_tokens().target.max() < VOCABULARY
     with pytest.raises(ScoringError, match=r"target id \d+ lies beyond the model's 50 outputs"):
         Scorer(random_tokens()).prepare(Narrow())
+
+
+@pytest.mark.parametrize("what", ["model", "blocks"])
+def test_a_compiled_model_scores_as_the_plain_one(what):
+    tokens = random_tokens()
+    expected = Scorer(tokens).score(gpt2())
+    model = gpt2()
+    if what == "blocks":
+        for block in model.transformer.h:
+            block.compile(backend="aot_eager")
+    compiled = torch.compile(model, backend="aot_eager") if what == "model" else model
+    observation = Scorer(tokens).score(compiled)
+    assert np.array_equal(observation.surprisal_bits, expected.surprisal_bits)
+    assert np.array_equal(observation.entropy_bits, expected.entropy_bits)
