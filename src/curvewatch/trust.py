@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5o, h5p, h5s, h5t, h5z
+from h5py import h5a, h5d, h5g, h5i, h5l, h5o, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from curvewatch import layout
@@ -241,6 +241,9 @@ def _check_dataset(found: h5d.DatasetID, wanted: layout.Dataset, file_size: int)
         if packed:
             _check_filters(plist, wanted, math.prod(chunk), kind.get_size())
             _check_chunks(found, wanted, chunk_bytes)
+        elif h5i.get_file_id(found).get_create_plist().get_version()[0] < 2:
+            # HDF5's old format says of each chunk how long it is, without a checksum, and the library believes it.
+            _require(all(info.size == chunk_bytes for info in _chunks(found)), f"{name}: a chunk of another length")
     elif wanted.dtype == layout.TEXT:
         raise ValueError(f"{name}: text that isn't chunked")
     bound = max(SMALL_BYTES, INFLATION * found.get_storage_size()) if packed else file_size

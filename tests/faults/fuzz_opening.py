@@ -38,6 +38,8 @@ MEMORY_BYTES = 2 << 30
 """What a worker may take besides what it has when the first file is opened."""
 SECONDS = 10.0
 """For one file; a good one takes about 20 ms."""
+BATCH = 1000
+"""Files a worker: memory that HDF5 has overwritten must not spoil the rest."""
 STEPS = (0, 10, 20, 30, 40)
 N = 60
 
@@ -229,7 +231,9 @@ def campaign(seed: int, start: int, stop: int, folder: Path) -> Counter[str]:
     i = start
     while i < stop:
         command = [sys.executable, "-m", "tests.faults.fuzz_opening", "--work", str(folder), "--seed", str(seed)]
-        worker = subprocess.Popen([*command, "--first", str(i), "--files", str(stop - i)], stdout=subprocess.PIPE)
+        worker = subprocess.Popen(
+            [*command, "--first", str(i), "--files", str(min(BATCH, stop - i))], stdout=subprocess.PIPE
+        )
         assert worker.stdout is not None
         lines, verdict, waiting, alive, made = b"", "CRASH", 60.0, False, ""
         while True:

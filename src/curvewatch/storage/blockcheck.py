@@ -21,6 +21,7 @@ LARGEST_READ = 1 << 15
 _KNOWN = re.compile(rb"GCOL\x01\0\0\0|BTHD\0|BTLF\0|FRHP\0|EAHD\0|FAHD\0")
 _RECORD_SIZES = {1: 24, 5: 11, 6: 15, 8: 17, 9: 13}
 """By type of B-tree, where it is fixed: huge objects, links by name and by order, attributes by name and by order."""
+_TABLE = struct.Struct("<HQQHHQH")
 _OBJECT = struct.Struct("<HHxxxxQ")
 
 
@@ -65,14 +66,14 @@ class Checked:
         return True
 
     def _tree(self, at: int) -> bool:
-        node, record, depth = self._number(at + 6, 4), self._number(at + 10, 2), self._number(at + 12, 2)
-        n, kind = self._number(at + 24, 2), self._number(at + 5, 1)
+        kind, node, record, depth = (self._number(at + 5 + i, n) for i, n in ((0, 1), (1, 4), (5, 2), (7, 2)))
+        n, n_all = self._number(at + 24, 2), self._number(at + 26, 8)
         return (
-            0 < record <= node - 10
-            and node <= 1 << 20
-            and depth <= 16
+            node in (512, 2048)
+            and 0 < record == _RECORD_SIZES.get(kind, record)
             and n * record <= node - 10
-            and record == _RECORD_SIZES.get(kind, record)
+            and (n == n_all if depth == 0 else 0 < n < n_all <= self.size)
+            and depth <= 8
         )
 
     def _records(self, at: int) -> bool:
@@ -85,8 +86,17 @@ class Checked:
         return not any(node[here + 8] & 2 for here in range(6, n_bytes - 4 - size + 1, size))
 
     def _fractal_heap(self, at: int) -> bool:
-        # Nothing in a run file needs a filter on a heap, and an unknown one would be looked for as a plugin.
-        return 3 <= self._number(at + 5, 2) <= 64 and self._number(at + 7, 2) == 0
+        """Whether a heap has the measures that HDF5 gives to every one, and no filter.
+
+        Nothing in a run file needs a filter on a heap, and an unknown one would be looked for as a plugin.
+        """
+        length, filters, largest = self._number(at + 5, 2), self._number(at + 7, 2), self._number(at + 10, 4)
+        width, first, direct, bits, rows, _, now = _TABLE.unpack(read(self.lower, at + 110, _TABLE.size))
+        return (
+            (length, filters, largest, width, direct, rows) == (bits // 8 + 3, 0, 4096, 4, 65536, 1)
+            and (first, bits) in ((512, 32), (1024, 40))
+            and now <= 32
+        )
 
     def _growing_array(self, at: int) -> bool:
         return all(self._number(at + 12 + 8 * i, 8) <= self.size for i in range(6))
