@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
-from curvewatch import layout, open_run
+from curvewatch import RunFile, TokenSet, layout, open_run
 from curvewatch.errors import ForeignFileError, RunFileError
+from curvewatch.runfile import RunPlan, SetRecord
 from curvewatch.storage import committed
 from tests.faults import mutations
 from tests.faults.fuzz_opening import KINDS, build, campaign, use
@@ -186,3 +187,27 @@ def test_json_is_of_its_kind(one):
     with pytest.raises(RunFileError, match="not dict"):
         open_run(one)
     assert "scorer" in layout.SET_ATTRIBUTES
+
+
+def test_texts_that_look_like_blocks_of_hdf5_are_texts(tmp_path):
+    """Four letters that HDF5 begins its blocks with are amino acids as well, and stand in a heap beside zeros."""
+
+    class Letters:
+        words = ("FAHD", "EAHD", "FRHP", "BTHD", "BTLF", "GCOL", "GCOL\1")
+
+        def encode(self, text):
+            return [self.words.index(word) for word in text.split()]
+
+        def decode(self, ids):
+            return "".join(self.words[i] for i in ids)
+
+        def __len__(self):
+            return len(self.words)
+
+    tokens = TokenSet.from_sequences([[0, 1, 2, 3, 4, 5, 6, 0]], tokenizer=Letters())
+    plan = RunPlan(10, np.arange(11), "every step", {"note": "FRHP\0"})
+    path = tmp_path / "curves.h5"
+    RunFile.start(path, {"FAHD": SetRecord(tokens, 7, {"batch_size": 1})}, plan, -1).close()
+    run = open_run(path)
+    assert dict(run.tokens.vocabulary) == dict(enumerate(Letters.words))
+    assert run.sessions[0]["note"] == "FRHP\0"

@@ -45,9 +45,15 @@ class Checked:
         self.lower.read_into(offset, view)
         if len(view) > LARGEST_READ:
             return
-        # Not only at the start: HDF5 gathers neighbouring blocks in one read.
+        # Not only at the start: HDF5 gathers neighbouring blocks in one read. What stands inside a heap is text of
+        # the user's, in which any four letters may occur ("FAHD" is a protein's, too).
+        heap_ends = 0
         for match in _KNOWN.finditer(view):
             at = offset + match.start()
+            if at < heap_ends:
+                continue
+            if match[0].startswith(b"GCOL"):
+                heap_ends = at + self._number(at + 8, 8)
             if not _CHECKS[match[0][:4]](self, at):
                 raise OSError(f"damaged HDF5 block {match[0][:4].decode('latin-1')!r} at {at}")
 
