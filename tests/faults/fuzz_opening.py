@@ -259,10 +259,11 @@ def campaign(seed: int, start: int, stop: int, folder: Path) -> Counter[str]:
                     slowest, peak = max(slowest, (float(rest[0]), f"{number}, {what}")), max(peak, int(rest[1]))
                     if counts["files"] % 10_000 == 0:
                         print(f"{counts['files']:,} files, {dict(counts)}", flush=True)
-        worker.kill()
+        if verdict == "HANG":
+            worker.kill()
         code = worker.wait()
         assert alive, "the worker did not start"
-        if i < stop:
+        if verdict == "HANG" or code != 0:
             counts["files"] += 1
             counts[verdict] += 1
             for bad in folder.glob("*.h5"):  # as the worker left it
