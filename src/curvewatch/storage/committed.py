@@ -14,6 +14,7 @@ import h5py
 
 from curvewatch.errors import FileBusyError, ForeignFileError, RunFileError
 from curvewatch.storage import stateblock, superblock
+from curvewatch.storage.blockcheck import Checked
 from curvewatch.storage.descriptors import Descriptor
 from curvewatch.storage.filelock import pauses, shared
 from curvewatch.storage.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
@@ -100,7 +101,7 @@ def _opened(descriptor: Descriptor, real: str, path: _Path) -> Iterator[h5py.Fil
         view, size = _view(disk, real)
         _require_hdf5(view, size, path)
         try:
-            file = h5py.File(Overlay(uncrashed(view), size, writable=False), "r")
+            file = h5py.File(Overlay(Checked(uncrashed(view), size), size, writable=False), "r")
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise RunFileError(f"{path}: damaged HDF5 file ({error}). Restore it from a copy.") from error
     try:
