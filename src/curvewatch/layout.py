@@ -64,8 +64,19 @@ TOKENS = (
     Dataset("skipped_step", ("skipped_step",), "int64", "1", "planned steps that were not scored"),
     Dataset("skipped_why", ("skipped_step",), TEXT, "", "why not: the budget, or what failed"),
 )
-RESIZABLE_DIMS = ("planned_step", "skipped_step")
-DATASETS = (*STEPS, *CURVES, *TOKENS)
+# What the model wrote behind fixed prompts; empty without prompts, and not in files older than they are.
+SAMPLES = (
+    Dataset("sample", ("sample",), "int32", "1", "index of the sampled text"),
+    Dataset("sample_step", ("sample",), "int64", "1", "updates done when it was sampled"),
+    Dataset("sample_prompt_index", ("sample",), "int32", "1", "index of the prompt it continues"),
+    Dataset("sample_prompt", ("sample",), TEXT, "", "the prompt's text"),
+    Dataset("sample_text", ("sample",), TEXT, "", "the sampled text, without the prompt"),
+    Dataset("sample_ids", ("sample",), TEXT, "", "its token ids, separated by spaces"),
+    Dataset("sample_repetition", ("sample",), "int32", "1", "tokens at its end that repeat one unit"),
+    Dataset("sample_status", ("sample",), TEXT, "", "why it ends: length, eos, context or nonfinite"),
+)
+RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample")
+DATASETS = (*STEPS, *CURVES, *TOKENS, *SAMPLES)
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 
 # Attributes of a set's group (the root, if there is one set), and what they hold.
@@ -99,6 +110,8 @@ def chunks(dataset: Dataset, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (max(16, min(256, (1 << 18) // columns)), columns)
     if dataset.dims == ("step",):
         return (1024,)
+    if dataset.dims == ("sample",):
+        return (64,)
     # Whole rows, about a million numbers to a chunk.
     inner = max(1, math.prod(shape[1:]))
     return (max(1, min(shape[0], (1 << 20) // inner)), *(max(1, extent) for extent in shape[1:]))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from curvewatch import layout
 from curvewatch.errors import RunFileError
 from curvewatch.runfile import check_format
+from curvewatch.sampled import Sample
 from curvewatch.storage.journal import snapshot
 from curvewatch.tokens import TokenSet
 from curvewatch.trust import DAMAGE, attribute, parsed, read, refused
@@ -198,6 +199,19 @@ class Run:
         """What is known of each session of training: host, model, versions, where it began."""
         with refused(self.path), snapshot(self.path) as h5:
             return [parsed(text, dict) for text in read(h5[layout.PROVENANCE]["sessions"])]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """What the model wrote behind fixed prompts so far, by step, then by prompt; empty if it was given none."""
+        with refused(self.path), self.group() as group:
+            if "sample" not in group:
+                return []  # a file older than they are
+            names = ("step", "prompt_index", "text", "ids", "repetition", "status", "prompt")
+            columns = [read(group[f"sample_{name}"]).tolist() for name in names]
+            return [
+                Sample(step, p, text, tuple(map(int, ids.split())), repetition, status, prompt)
+                for step, p, text, ids, repetition, status, prompt in zip(*columns, strict=True)
+            ]
 
     @property
     def tokens(self) -> TokenSet:

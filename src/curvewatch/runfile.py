@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from curvewatch import layout
 from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
 from curvewatch.observation import Observation
+from curvewatch.sampled import Sample
 from curvewatch.storage.journal import JournaledFile, snapshot
 from curvewatch.tokens import TokenSet
 from curvewatch.trust import attribute, check_trusted, refused
@@ -190,6 +191,18 @@ class RunFile:
                     group[key].resize((n + 1,))
                     group[key][n] = value
 
+    def add_samples(self, samples: Sequence[Sample]) -> None:
+        """Puts on record what the model wrote at one step; earlier records of that step, or of later ones, give way.
+
+        Args:
+            samples: Of one step.
+        """
+        if not samples:
+            return
+        with self._file.transaction() as h5:
+            for name in self._names:
+                _add_samples(_group(h5, self._names, name), samples)
+
     def rewrite_scorer(self, name: str, settings: Mapping[str, Any]) -> None:
         """Puts changed scorer settings on record (a batch size made smaller by lack of memory)."""
         with self._file.transaction() as h5:
@@ -302,18 +315,10 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     group.attrs["scorer"] = json.dumps(dict(record.scorer))
     group.attrs["made_by"] = json.dumps(dict(tokens.made_by), default=str)
     extents = {"step": 0, "token": len(tokens), "sequence": tokens.n_sequences, "place": tokens.context,
-               "vocabulary_id": len(texts or ()), "planned_step": 0, "skipped_step": 0}  # fmt: skip
-    for dataset in layout.DATASETS:
-        if texts is None and dataset.name in ("target_text", "vocabulary_id", "vocabulary_text"):
-            continue
-        _create(group, dataset, tuple(extents[dim] for dim in dataset.dims))
-    for dim in extents:
-        if dim in group:
-            group[dim].make_scale(dim)
-    for dataset in layout.DATASETS:
-        for axis, dim in enumerate(dataset.dims):
-            if dataset.name in group and dataset.name != dim:
-                group[dataset.name].dims[axis].attach_scale(group[dim])
+               "vocabulary_id": len(texts or ()), "planned_step": 0, "skipped_step": 0, "sample": 0}  # fmt: skip
+    without_texts = ("target_text", "vocabulary_id", "vocabulary_text")
+    wanted = [one for one in layout.DATASETS if texts is not None or one.name not in without_texts]
+    _create_all(group, wanted, extents)
     group["token"][:] = np.arange(len(tokens), dtype=np.int32)
     group["sequence"][:] = np.arange(tokens.n_sequences, dtype=np.int32)
     group["place"][:] = np.arange(tokens.context, dtype=np.int32)
@@ -324,10 +329,21 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     _write_sequences(group["sequences"], tokens)
     if texts is not None:
         group["vocabulary_id"][:] = np.fromiter(texts, np.int32, len(texts))
-        # A NUL would end an HDF5 string early, and a lone surrogate is no UTF-8.
-        clean = {i: text.replace("\0", "\ufffd").encode("utf-8", "replace").decode() for i, text in texts.items()}
+        clean = {i: _clean(text) for i, text in texts.items()}
         group["vocabulary_text"][:] = np.array(list(clean.values()), object)
         group["target_text"][:] = np.array([clean[i] for i in tokens.target.tolist()], object)
+
+
+def _create_all(group: h5py.Group, datasets: Sequence[layout.Dataset], extents: Mapping[str, int]) -> None:
+    for dataset in datasets:
+        _create(group, dataset, tuple(extents[dim] for dim in dataset.dims))
+    scales = [dataset.name for dataset in datasets if dataset.dims == (dataset.name,)]
+    for dim in scales:
+        group[dim].make_scale(dim)
+    for dataset in datasets:
+        for axis, dim in enumerate(dataset.dims):
+            if dataset.name != dim:
+                group[dataset.name].dims[axis].attach_scale(group[dim])
 
 
 def _create(group: h5py.Group, dataset: layout.Dataset, shape: tuple[int, ...]) -> None:
@@ -395,6 +411,39 @@ def _keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int, keep_through: i
         n_skipped = int(np.searchsorted(group["skipped_step"][:], keep_through, side="right"))
         for key in ("skipped_step", "skipped_why"):
             group[key].resize((n_skipped,))
+        if "sample" in group:
+            _keep_samples(group, keep_through)
+
+
+def _keep_samples(group: h5py.Group, keep_through: int) -> int:
+    n_kept = int(np.searchsorted(group["sample_step"][:], keep_through, side="right"))
+    for dataset in layout.SAMPLES:
+        group[dataset.name].resize((n_kept,))
+    return n_kept
+
+
+def _add_samples(group: h5py.Group, samples: Sequence[Sample]) -> None:
+    if "sample" not in group:
+        _create_all(group, layout.SAMPLES, {"sample": 0})  # a file older than they are
+    n = _keep_samples(group, samples[0].step - 1)
+    values = {
+        "sample": np.arange(n, n + len(samples)),
+        "sample_step": [one.step for one in samples],
+        "sample_prompt_index": [one.prompt_index for one in samples],
+        "sample_prompt": [_clean(one.prompt) for one in samples],
+        "sample_text": [_clean(one.text) for one in samples],
+        "sample_ids": [" ".join(map(str, one.token_ids)) for one in samples],
+        "sample_repetition": [one.repetition_length for one in samples],
+        "sample_status": [one.status for one in samples],
+    }
+    for key, value in values.items():
+        group[key].resize((n + len(samples),))
+        group[key][n:] = value
+
+
+def _clean(text: str) -> str:
+    # A NUL would end an HDF5 string early, and a lone surrogate is no UTF-8.
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _append(group: h5py.Group, row: Row, observation: Observation) -> None:

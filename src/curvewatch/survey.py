@@ -83,7 +83,7 @@ def survey(model: nn.Module, tokens: TokenSet, forward: Road | None = None) -> t
 
 
 def _survey_batch(model: nn.Module, tokens: TokenSet) -> Batch:
-    embeddings = _input_embeddings(model)
+    embeddings = input_embeddings(model)
     vocabulary = getattr(embeddings, "num_embeddings", None) or tokens.vocab_size or int(tokens.ids.max()) + 1
     positions = SURVEY_LOGITS // vocabulary
     batches = Batches(tokens, 1)
@@ -126,7 +126,8 @@ def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return largest / max(spread, 1e-6) if np.isfinite(largest) else np.inf
 
 
-def _input_embeddings(model: nn.Module) -> Any:
+def input_embeddings(model: nn.Module) -> Any:
+    """The input embeddings of a transformers model; None for others."""
     getter = getattr(model, "get_input_embeddings", None)
     try:
         return getter() if getter is not None else None
@@ -135,7 +136,7 @@ def _input_embeddings(model: nn.Module) -> Any:
 
 
 def _check_vocabulary(model: nn.Module, tokens: TokenSet) -> None:
-    known = getattr(_input_embeddings(model), "num_embeddings", None)
+    known = getattr(input_embeddings(model), "num_embeddings", None)
     if known is not None and int(tokens.ids.max()) >= known:
         raise ScoringError(
             f"tokens: id {int(tokens.ids.max())} lies beyond the model's {known:,} embeddings. Build the token set "
@@ -152,16 +153,23 @@ def _checked_outputs(outputs: int, tokens: TokenSet) -> int:
     return outputs
 
 
-def _check_context(model: nn.Module, tokens: TokenSet) -> None:
+def context_limit(model: nn.Module) -> tuple[str, int] | None:
+    """The most tokens that a model's configuration says it takes, with the setting's name; None if it says nothing."""
     config = getattr(model, "config", None)
-    for name in ("max_position_embeddings", "n_positions", "block_size", "max_seq_len"):
-        limit = getattr(config, name, None)
-        if isinstance(limit, int) and 0 < limit < tokens.context - 1:
-            # Also where positions are relative: longer sequences make some models rescale their positions for good.
-            raise ScoringError(
-                f"tokens: the longest sequence feeds {tokens.context - 1:,} tokens, the model's {name} is {limit:,}. "
-                f"Build the token set with context={limit:,} or less."
-            )
+    names = ("max_position_embeddings", "n_positions", "block_size", "max_seq_len")
+    stated = [(name, getattr(config, name, None)) for name in names]
+    limits = [(limit, name) for name, limit in stated if isinstance(limit, int) and limit > 0]
+    return min(limits)[::-1] if limits else None
+
+
+def _check_context(model: nn.Module, tokens: TokenSet) -> None:
+    name, limit = context_limit(model) or ("", tokens.context)
+    if limit < tokens.context - 1:
+        # Also where positions are relative: longer sequences make some models rescale their positions for good.
+        raise ScoringError(
+            f"tokens: the longest sequence feeds {tokens.context - 1:,} tokens, the model's {name} is {limit:,}. "
+            f"Build the token set with context={limit:,} or less."
+        )
 
 
 def _check_causal(model: nn.Module, batch: Batch, plain: torch.Tensor, tolerance: float) -> None:
