@@ -60,8 +60,8 @@ class Measurer:
         self.smoother: Smoother | None = None
         if x_T.size >= (1 if paper else MIN_FIT_STEPS):
             self.smoother = Smoother(x_T, paper=paper, dtype=road)
-            self._grid = AcquisitionGrid(self.smoother)
-            self._exact_grid = AcquisitionGrid(self.smoother.exact)
+            self._grid = AcquisitionGrid(self.smoother.basis, dtype=self.smoother.dtype)
+            self._exact_grid = AcquisitionGrid(self.smoother.basis)
 
     def fit(self, curves_TN: Floats) -> tuple[Fit, Acquisition]:
         """Returns the fitted curves of a block and when they were acquired; rounding decides neither."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,9 @@ class Smoother:
         if paper and self.n_steps < N_SPLINES + 1:
             q_TR, gain_LKR, hat_LRR = _cropped_gains(self.basis_TK)
         else:
-            q_TR, gain_LKR, hat_LRR = _penalised_gains(self.basis_TK)
+            q_TR, r_RK = np.linalg.qr(self.basis_TK)
+            gain_LKR = PenalisedSystem.of(r_RK).gains()
+            hat_LRR = r_RK @ gain_LKR
         self.edof_L = np.trace(hat_LRR, axis1=1, axis2=2)
         freedom_L = self.n_steps - GCV_GAMMA * self.edof_L
         self.admissible_L = np.ones(len(LAMBDAS), bool) if paper else freedom_L > 0
@@ -178,25 +180,44 @@ class Smoother:
         return choice_N, second_N - best_N < error_N
 
 
-def _penalised_gains(basis_TK: Float64) -> tuple[Float64, Float64, Float64]:
-    """Returns Q [T, R], and for each smoothing parameter: Q'y -> coefficients [K, R], and Q'y -> Q'fit [R, R].
+class PenalisedSystem(NamedTuple):
+    """The penalised least-squares problem of one basis, diagonal in every smoothing parameter at once.
 
-    The basis is ill-conditioned (1e7 on the paper's schedule, where the first knot intervals hold one step each), so
-    the data enters by a QR decomposition and no inverse of B'B is formed. The splines sum to one, so the intercept is
-    folded into the coefficients; minimising over it turns its ridge and theirs into RIDGE * (I - 11'/26). One
-    generalised eigendecomposition then serves every smoothing parameter.
+    Q'y of a curve is [R], its coefficients with smoothing parameter l are `a @ (shrink[l] * (l_RK.T @ Q'y))`.
+
+    Attributes:
+        a_KK: From the common directions to spline coefficients.
+        l_RK: The same directions as fitted values, in Q's coordinates.
+        shrink_LK: What each smoothing parameter leaves of each direction, 0 to 1.
     """
-    penalty_KK = roughness_penalty()
-    ridge_KK = RIDGE * (np.eye(N_SPLINES) - 1.0 / (N_SPLINES + 1))
-    q_TR, r_RK = np.linalg.qr(basis_TK)
-    lower_KK = np.linalg.cholesky(r_RK.T @ r_RK + ridge_KK + LAMBDAS[0] * penalty_KK)
-    inverse_KK = np.linalg.inv(lower_KK)
-    eigenvalues_K, vectors_KK = np.linalg.eigh(inverse_KK @ penalty_KK @ inverse_KK.T)
-    a_KK = inverse_KK.T @ vectors_KK
-    l_RK = r_RK @ a_KK
-    shrink_LK = 1.0 / (1.0 + (LAMBDAS - LAMBDAS[0])[:, None] * np.maximum(eigenvalues_K, 0.0))
-    gain_LKR = (a_KK * shrink_LK[:, None, :]) @ l_RK.T
-    return q_TR, gain_LKR, r_RK @ gain_LKR
+
+    a_KK: Float64
+    l_RK: Float64
+    shrink_LK: Float64
+
+    @classmethod
+    def of(cls, r_RK: Float64) -> PenalisedSystem:
+        """The system of a basis whose QR decomposition has this R.
+
+        The basis is ill-conditioned (1e7 on the paper's schedule, where the first knot intervals hold one step each),
+        so the data enters by a QR decomposition and no inverse of B'B is formed. The splines sum to one, so the
+        intercept is folded into the coefficients; minimising over it turns its ridge and theirs into
+        RIDGE * (I - 11'/(K + 1)). One generalised eigendecomposition then serves every smoothing parameter.
+        """
+        k = r_RK.shape[1]
+        penalty_KK = roughness_penalty(k)
+        ridge_KK = RIDGE * (np.eye(k) - 1.0 / (k + 1))
+        lower_KK = np.linalg.cholesky(r_RK.T @ r_RK + ridge_KK + LAMBDAS[0] * penalty_KK)
+        inverse_KK = np.linalg.inv(lower_KK)
+        eigenvalues_K, vectors_KK = np.linalg.eigh(inverse_KK @ penalty_KK @ inverse_KK.T)
+        a_KK = inverse_KK.T @ vectors_KK
+        shrink_LK = 1.0 / (1.0 + (LAMBDAS - LAMBDAS[0])[:, None] * np.maximum(eigenvalues_K, 0.0))
+        return cls(a_KK, r_RK @ a_KK, shrink_LK)
+
+    def gains(self) -> Float64:
+        """What turns Q'y into coefficients, for each smoothing parameter, shape [L, K, R]."""
+        gain_LKR: Float64 = (self.a_KK * self.shrink_LK[:, None, :]) @ self.l_RK.T
+        return gain_LKR
 
 
 def _cropped_gains(basis_TK: Float64) -> tuple[Float64, Float64, Float64]:

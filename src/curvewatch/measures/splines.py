@@ -25,10 +25,17 @@ class SplineBasis:
     Attributes:
         lower: x of the first knot inside, log10 of the first fitted step.
         upper: x of the last knot inside, log10 of the last fitted step.
+        n_splines: K; the paper's 25, unless the end of training was not known beforehand.
     """
 
     lower: float
     upper: float
+    n_splines: int = N_SPLINES
+
+    @property
+    def spacing(self) -> float:
+        """Distance of two knots, decades."""
+        return (self.upper - self.lower) / (self.n_splines - ORDER)
 
     def unit(self, x: ArrayLike) -> Float64:
         """Returns x rescaled so that the basis covers [0, 1].
@@ -55,7 +62,7 @@ class SplineBasis:
                 f"x holds points between {np.min(x):g} and {np.max(x):g}, but the curves are fitted between "
                 f"{self.lower:g} and {self.upper:g} (log10 steps). Evaluate inside that range."
             )
-        knots = uniform_knots()
+        knots = uniform_knots(self.n_splines)
         u_S1 = np.clip(u_S, 0.0, 1.0)[:, None]
         basis = ((u_S1 >= knots[:-1]) & (u_S1 < knots[1:])).astype(np.float64)
         for degree in range(1, ORDER + 1):
@@ -65,14 +72,14 @@ class SplineBasis:
         return basis
 
 
-def uniform_knots() -> Float64:
+def uniform_knots(n_splines: int = N_SPLINES) -> Float64:
     """Returns the knots on the unit interval and three more on each side, shape [K + 4]."""
-    inner = np.linspace(0.0, 1.0, N_SPLINES - ORDER + 1)
+    inner = np.linspace(0.0, 1.0, n_splines - ORDER + 1)
     beyond = np.arange(1, ORDER + 1) * (inner[1] - inner[0])
     return np.concatenate([-beyond[::-1], inner, 1.0 + beyond])
 
 
-def roughness_penalty() -> Float64:
+def roughness_penalty(n_splines: int = N_SPLINES) -> Float64:
     """Returns P, shape [K, K]: c'Pc is the sum of squared second differences of the coefficients c."""
-    differences = np.diff(np.eye(N_SPLINES), n=2, axis=0)
+    differences = np.diff(np.eye(n_splines), n=2, axis=0)
     return differences.T @ differences

@@ -1,0 +1,138 @@
+"""How often a token occurs in the training text, and what goes with it: bands of frequency, rank correlations.
+
+Frequency belongs to the type, so everything is worked out on the distinct targets and handed down to the tokens.
+Suffixes: N scored tokens, D distinct targets, B bands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from curvewatch.measures.smoothing import Float64, Floats
+
+THIRDS = ("rare", "mid", "frequent")
+
+
+@dataclass(frozen=True)
+class TargetTypes:
+    """The distinct targets of a token set.
+
+    Attributes:
+        ids_D: Their token ids, ascending.
+        index_N: Which of them each scored token has.
+    """
+
+    ids_D: NDArray[np.int64]
+    index_N: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, target_N: ArrayLike) -> TargetTypes:
+        """The types of some targets."""
+        ids_D, index_N = np.unique(np.asarray(target_N), return_inverse=True)
+        return cls(ids_D.astype(np.int64), index_N.astype(np.int32))
+
+    @cached_property
+    def tokens_D(self) -> NDArray[np.int64]:
+        """Scored tokens of each type."""
+        return np.bincount(self.index_N, minlength=len(self.ids_D))
+
+
+def band_names(n_bands: int) -> tuple[str, ...]:
+    """Names of the bands from the rarest to the most frequent: rare, mid, frequent, or 01, 02, ..."""
+    return THIRDS if n_bands == len(THIRDS) else tuple(f"{i:02d}" for i in range(1, n_bands + 1))
+
+
+def frequency_bands(types: TargetTypes, counts_D: ArrayLike, n_bands: int = 3) -> NDArray[np.int8]:
+    """Returns each token's band, 0 the rarest, shape [N]: bands of about as many scored tokens each.
+
+    A type is never divided, and types that occur equally often share a band, so bands can be unequal, and empty.
+
+    Args:
+        types: The targets.
+        counts_D: Occurrences of each type in the training text.
+        n_bands: How many bands.
+    """
+    ranks_D = _ranks(np.asarray(counts_D), types.tokens_D)
+    share_D = (ranks_D - 0.5) / types.tokens_D.sum()
+    return np.clip((share_D * n_bands).astype(np.int8), 0, n_bands - 1)[types.index_N]
+
+
+def band_means(values_N: Floats | NDArray[np.bool_], band_N: NDArray[np.int8], n_bands: int) -> Float64:
+    """Returns the mean of the finite values in each band, shape [B]; NaN where there are none."""
+    finite_N = np.isfinite(values_N)
+    if not finite_N.all():
+        values_N, band_N = values_N[finite_N], band_N[finite_N]
+    totals_B = np.bincount(band_N, values_N, n_bands)
+    with np.errstate(invalid="ignore"):
+        means_B: Float64 = totals_B / np.bincount(band_N, minlength=n_bands)
+    return means_B
+
+
+def frequency_correlations(
+    types: TargetTypes, counts_D: ArrayLike, measures: Mapping[str, Floats]
+) -> dict[str, float]:
+    """Returns Spearman's rank correlation of frequency with each measure, over the tokens that have a value.
+
+    Frequency and its logarithm have the same ranks; ties share their mean rank.
+
+    Args:
+        types: The targets.
+        counts_D: Occurrences of each type in the training text.
+        measures: One value a token, shape [N]; NaN where there is none.
+
+    Returns:
+        By measure; NaN with fewer than two tokens, or where all values are the same.
+    """
+    counts_D = np.asarray(counts_D)
+    found = {}
+    for name, values_N in measures.items():
+        finite_N = np.isfinite(values_N)
+        index_n = types.index_N[finite_N] if not finite_N.all() else types.index_N
+        tokens_D = np.bincount(index_n, minlength=len(types.ids_D))
+        found[name] = _pearson(_ranks(counts_D, tokens_D)[index_n], mid_ranks(values_N[finite_N]))
+    return found
+
+
+def mid_ranks(values_N: NDArray[Any]) -> Float64:
+    """Returns ranks from 1, equal values sharing their mean rank."""
+    order = np.argsort(values_N, kind="stable")
+    ordered = values_N[order]
+    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if order.size else order
+    ends = np.append(begins[1:], order.size)
+    ranks_N = np.empty(order.size)
+    ranks_N[order] = np.repeat((begins + ends + 1) / 2, ends - begins)
+    return ranks_N
+
+
+def _ranks(counts_D: NDArray[Any], tokens_D: NDArray[np.int64]) -> Float64:
+    """Mean rank among all tokens of the tokens of each type."""
+    _, group_D = np.unique(counts_D, return_inverse=True)
+    tokens_G = np.bincount(group_D, tokens_D)
+    rank_G = np.cumsum(tokens_G) - (tokens_G - 1) / 2
+    ranks_D: Float64 = rank_G[group_D]
+    return ranks_D
+
+
+def pearson(x_N: ArrayLike, y_N: ArrayLike) -> float:
+    """Returns Pearson's r over the tokens where both are finite; NaN with fewer than two, or without variation."""
+    x, y = np.asarray(x_N, np.float64), np.asarray(y_N, np.float64)
+    both = np.isfinite(x) & np.isfinite(y)
+    return _pearson(x[both], y[both])
+
+
+def _pearson(x_n: Float64, y_n: Float64) -> float:
+    if x_n.size < 2:
+        return float("nan")
+    # Of values that are all the same, rounding of their own level is left.
+    rounding = [4 * np.finfo(np.float64).eps * abs(v_n.mean()) * np.sqrt(v_n.size) for v_n in (x_n, y_n)]
+    x_n, y_n = x_n - x_n.mean(), y_n - y_n.mean()
+    lengths = [float(np.sqrt(v_n @ v_n)) for v_n in (x_n, y_n)]
+    if any(length <= least for length, least in zip(lengths, rounding, strict=True)):
+        return float("nan")
+    return float(np.clip(x_n @ y_n / (lengths[0] * lengths[1]), -1, 1))

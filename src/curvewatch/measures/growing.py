@@ -1,0 +1,213 @@
+"""The smoother while a run is still growing: every curve's fit kept up to date in 26 numbers a token.
+
+Steps only increase, and a cubic B-spline reaches over four knot intervals, so a new observation touches the last four
+rows of the QR decomposition that all curves share: one orthogonal 5 x 5 matrix turns those rows of Q'y, and the new
+observation, into their successors. What is left of the observation joins the residual sum of squares. The state after
+the last planned step is that of the fit to the whole curve (sums of products B'y in float32 would be off by up to
+0.05 bit). Suffixes: T fitted steps, N tokens, K splines reached so far, L smoothing parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.measures.smoothing import (
+    GCV_GAMMA,
+    LAMBDAS,
+    MIN_FIT_STEPS,
+    Fit,
+    Float64,
+    Floats,
+    PenalisedSystem,
+)
+from curvewatch.measures.splines import N_SPLINES, ORDER, SplineBasis
+
+OPEN_SPACING = 0.18  # decades between knots when the end of training is not known: the paper's schedule has 0.181
+BLOCK = 4096  # tokens worked on at a time, so that they stay in a core's own cache
+# Fitted values that a direction of the common basis must have to be told from rounding.
+WEAK_DIRECTION = 1e-6
+
+
+class GrowingFit:
+    """The penalised spline fit of N curves, one observation after another.
+
+    At the end of a planned run it is the fit that `smooth_curves` makes of the file: the same smoothing parameters,
+    the same curves to 1e-4 bit. Before that it is what is known so far, on the knots of the whole run.
+
+    Memory: 105 bytes a token (four more for each spline beyond the 25th).
+
+    Args:
+        n_tokens: N.
+        last_step: The last planned step, at which the last knot lies; None if it is not known: knots then stand
+            `OPEN_SPACING` decades apart, and splines are added as training goes on.
+        centre: Taken off each value before it is added, bits: float32 keeps most digits about zero.
+
+    Attributes:
+        steps: Fitted steps so far: those after step 0.
+        finite_N: False from the first NaN or infinity of a curve on: it has no fit.
+    """
+
+    def __init__(self, n_tokens: int, *, last_step: int | None = None, centre: float = 0.0) -> None:
+        self.n_tokens = n_tokens
+        self.centre = np.float32(centre)
+        self.steps: list[int] = []
+        self.finite_N = np.ones(n_tokens, bool)
+        self._last_x = math.log10(last_step) if last_step is not None and last_step > 1 else None
+        self._lower = 0.0
+        self._spacing = OPEN_SPACING
+        self._r_KK: Float64 = np.zeros((N_SPLINES, N_SPLINES))
+        self._z_KN = np.zeros((N_SPLINES, n_tokens), np.float32)
+        self._rss_N = np.zeros(n_tokens, np.float32)
+        self._reached = 0
+
+    @property
+    def can_fit(self) -> bool:
+        """Whether there are enough observations for a curve."""
+        return len(self.steps) >= MIN_FIT_STEPS
+
+    @property
+    def basis(self) -> SplineBasis:
+        """The splines reached so far; evaluate them between the first and the last fitted step only."""
+        return SplineBasis(self._lower, self._lower + (self._reached - ORDER) * self._spacing, self._reached)
+
+    def update(self, step: int, surprisal_N: Floats) -> None:
+        """Takes the next observation; one at step 0 is no part of any fit.
+
+        Args:
+            step: Updates done, more than at any time before.
+            surprisal_N: Surprisal, bits.
+        """
+        if step <= 0:
+            return
+        x = math.log10(step)
+        if not self.steps:
+            self._lower = x
+            if self._last_x is not None and self._last_x > x:
+                self._spacing = (self._last_x - x) / (N_SPLINES - ORDER)
+        self.steps.append(step)
+        first, weights = self._spline_weights(x)
+        rotation = self._rotate(first, weights)
+        rows = slice(first, first + ORDER + 1)
+        for start in range(0, self.n_tokens, 4 * BLOCK):
+            part = slice(start, start + 4 * BLOCK)
+            stacked = np.empty((ORDER + 2, len(self._rss_N[part])), np.float32)
+            stacked[:-1] = self._z_KN[rows, part]
+            np.subtract(surprisal_N[part], self.centre, out=stacked[-1])
+            finite = np.isfinite(stacked[-1])
+            if not finite.all():
+                self.finite_N[part] &= finite
+                stacked[-1][~finite] = 0.0
+            stacked = rotation @ stacked
+            self._z_KN[rows, part] = stacked[:-1]
+            self._rss_N[part] += np.square(stacked[-1])
+
+    def _spline_weights(self, x: float) -> tuple[int, Float64]:
+        """The first of the four splines that reach x, and their values there."""
+        u = (x - self._lower) / self._spacing
+        interval = int(u)
+        # The last planned step lies on the last knot, and belongs to the interval before it.
+        if interval == N_SPLINES - ORDER and u - interval < 1e-9:
+            interval -= 1
+        t = u - interval
+        if interval + ORDER + 1 > len(self._r_KK):
+            self._add_splines(interval + ORDER + 1 - len(self._r_KK))
+        self._reached = max(self._reached, interval + ORDER + 1)
+        s = 1 - t
+        values = (s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3)
+        return interval, np.array(values) / 6
+
+    def _add_splines(self, n: int) -> None:
+        self._r_KK = np.pad(self._r_KK, (0, n))
+        self._z_KN = np.concatenate([self._z_KN, np.zeros((n, self.n_tokens), np.float32)])
+
+    def _rotate(self, first: int, weights: Float64) -> NDArray[np.float32]:
+        """Adds a row to R; returns the rotation that does the same to Q'y, shape [5, 5]."""
+        rotation = np.eye(ORDER + 2)
+        row = weights.copy()
+        for j in range(ORDER + 1):
+            diagonal, new = self._r_KK[first + j, first + j], row[j]
+            length = math.hypot(diagonal, new)
+            if length == 0:
+                continue
+            c, s = diagonal / length, new / length
+            columns = slice(first, first + ORDER + 1)
+            old = self._r_KK[first + j, columns].copy()
+            self._r_KK[first + j, columns] = c * old + s * row
+            row = c * row - s * old
+            above, below = rotation[j].copy(), rotation[-1].copy()
+            rotation[j], rotation[-1] = c * above + s * below, c * below - s * above
+        return rotation.astype(np.float32)
+
+    def solver(self) -> GrowingSolver:
+        """What all curves share at this moment, for fitting blocks of them.
+
+        Raises:
+            ValueError: With fewer than three observations.
+        """
+        if not self.can_fit:
+            raise ValueError(f"{len(self.steps)} observations after step 0: a curve takes {MIN_FIT_STEPS}.")
+        return GrowingSolver(self._r_KK[: self._reached, : self._reached], len(self.steps))
+
+    def fit(self, solver: GrowingSolver, tokens: slice) -> Fit:
+        """The fit of some curves, as `Smoother.fit` gives it.
+
+        Args:
+            solver: Of this moment.
+            tokens: Which.
+        """
+        return solver.fit(self._z_KN[: self._reached, tokens], self._rss_N[tokens], self.centre, self.finite_N[tokens])
+
+
+class GrowingSolver:
+    """Chooses smoothing parameters and solves for coefficients, from R and the number of fitted steps.
+
+    Splines that no observation has reached yet are left out: they would only go on in a straight line.
+
+    Args:
+        r_KK: R of the basis at the fitted steps.
+        n_steps: T.
+    """
+
+    def __init__(self, r_KK: Float64, n_steps: int) -> None:
+        system = PenalisedSystem.of(r_KK)
+        gain_LKK = system.gains()
+        edof_L = np.trace(r_KK @ gain_LKK, axis1=1, axis2=2)
+        freedom_L = n_steps - GCV_GAMMA * edof_L
+        admissible_L = freedom_L > 0
+        admissible_L[-1] = True
+        self._gain_LKK: Floats = gain_LKK.astype(np.float32)
+        self._indices = np.flatnonzero(admissible_L)
+        # sqrt(GCV) = sqrt(T * SSE) / |T - 1.4 edof|, as in `Smoother`.
+        self._root_weight_L = (np.sqrt(n_steps) / np.abs(freedom_L)).astype(np.float32)
+        # Apart from the ridge (1.5e-8) the directions are orthogonal as fitted values, too. The residual of a curve is
+        # then a sum over directions, each smoothing parameter leaving its own share of each: all terms positive, so
+        # that float32 does not flip the choice, and a few numbers a curve instead of a matrix product for each choice.
+        length_K = np.square(system.l_RK).sum(axis=0)
+        strong = length_K > WEAK_DIRECTION
+        self._direction_RK: Floats = (system.l_RK[:, strong] / np.sqrt(length_K[strong])).astype(np.float32)
+        left_LK = 1.0 - length_K[strong] * system.shrink_LK[:, strong]
+        self._left_LK: Floats = np.square(left_LK[self._indices]).astype(np.float32)
+
+    def fit(self, z_RN: Floats, rss_N: Floats, centre: np.float32, finite_N: NDArray[np.bool_]) -> Fit:
+        """The fit of a block of curves; arguments as kept by `GrowingFit`."""
+        n = rss_N.size
+        along_KN = self._direction_RK.T @ z_RN
+        beside_RN = z_RN - self._direction_RK @ along_KN
+        np.square(beside_RN, out=beside_RN)
+        outside_N = rss_N + beside_RN.sum(axis=0)
+        np.square(along_KN, out=along_KN)
+        root_LN = np.sqrt(self._left_LK @ along_KN + outside_N)
+        root_LN *= self._root_weight_L[self._indices, None]
+        choice_N = self._indices[root_LN.argmin(axis=0)]
+        coefficients_KN = np.empty_like(z_RN)
+        order = np.argsort(choice_N, kind="stable")
+        ends = np.searchsorted(choice_N[order], np.arange(len(LAMBDAS) + 1))
+        for index in self._indices:
+            chosen = order[ends[index] : ends[index + 1]]
+            if chosen.size:
+                coefficients_KN[:, chosen] = self._gain_LKK[index] @ z_RN[:, chosen]
+        centre_N = np.full(n, centre, np.float32)
+        # The curves themselves are gone, so nothing can be computed again in float64: no doubt, no scale of rounding.
+        return Fit(coefficients_KN, centre_N, choice_N, np.zeros(n, bool), finite_N, np.zeros(n, np.float32))

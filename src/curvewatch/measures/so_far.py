@@ -1,0 +1,108 @@
+"""The measures of the smoothed curves as far as a run has come, for every token at once.
+
+The same definitions as in `measure_curves`, on the curves of a `GrowingFit`. Before the end they are provisional: a
+token's minimum may still be to come, and with it its halfway threshold and its age of acquisition. Suffix: N tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.measures.acquisition import LEARNED, LEFT_CENSORED, UNFITTED, AcquisitionGrid
+from curvewatch.measures.forgetting import threshold_events
+from curvewatch.measures.growing import GrowingFit, GrowingSolver
+from curvewatch.measures.smoothing import Floats
+
+# Tokens at a time: few enough for a core's cache, enough that Python's share is small.
+BLOCK = 8192
+
+Map = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """The smoothed measures after some step, one value a token.
+
+    Attributes:
+        step: The last step that is in them.
+        n_fitted: Observations that are in them.
+        age_N: Halfway age of acquisition, log10 step, NaN where there is none; float32.
+        status_N: Index into `ACQUISITION_STATUS`.
+        forgettability_N: Sum of all rises between successive observations, bits; NaN without a fit; float32.
+        events_N: Times that the smoothed curve rose from its halfway threshold to more than a margin above it.
+        lambda_index_N: Which of `LAMBDAS` each curve got.
+    """
+
+    step: int
+    n_fitted: int
+    age_N: NDArray[np.float32]
+    status_N: NDArray[np.int8]
+    forgettability_N: NDArray[np.float32]
+    events_N: NDArray[np.int16]
+    lambda_index_N: NDArray[np.int8]
+
+    @property
+    def acquired_N(self) -> NDArray[np.bool_]:
+        """Tokens whose curve has come halfway."""
+        return (self.status_N == LEARNED) | (self.status_N == LEFT_CENSORED)
+
+
+def measure_so_far(growing: GrowingFit, *, chance: float, margin: float = 1.0, run: Map = map) -> SoFar:
+    """Returns the measures of all curves so far.
+
+    Args:
+        growing: The curves, with at least three observations after step 0.
+        chance: log2 of the number of the model's outputs, bits.
+        margin: Hysteresis of the events, bits.
+        run: Applies a function to blocks of tokens, as `map` does; a thread pool's `map` shares them out.
+
+    Raises:
+        ValueError: With too few observations.
+    """
+    return _SoFarMeasurer(growing, growing.solver(), chance, margin).measure(run)
+
+
+class _SoFarMeasurer:
+    def __init__(self, growing: GrowingFit, solver: GrowingSolver, chance: float, margin: float) -> None:
+        self._growing, self._solver, self._chance, self._margin = growing, solver, chance, margin
+        basis, x_T = growing.basis, np.log10(np.array(growing.steps, np.float64))
+        self._basis_TK: Floats = basis(x_T).astype(np.float32)
+        # Rises come out of one product; differences of curves of float32 would cost digits and a pass more.
+        self._rise_TK: Floats = np.diff(basis(x_T), axis=0).astype(np.float32)
+        self._grid = AcquisitionGrid(basis, float(x_T[-1]), np.float32)
+        n = growing.n_tokens
+        self._out = SoFar(
+            growing.steps[-1], len(growing.steps), np.empty(n, np.float32), np.empty(n, np.int8),
+            np.empty(n, np.float32), np.zeros(n, np.int16), np.empty(n, np.int8),
+        )  # fmt: skip
+
+    def measure(self, run: Map) -> SoFar:
+        n = self._growing.n_tokens
+        for _ in run(self._block, [slice(a, min(a + BLOCK, n)) for a in range(0, n, BLOCK)]):
+            pass
+        return self._out
+
+    def _block(self, tokens: slice) -> None:
+        out = self._out
+        fit = self._growing.fit(self._solver, tokens)
+        acquired = self._grid.search(fit, self._chance)
+        rises_Tn = self._rise_TK @ fit.coefficients_KN
+        np.maximum(rises_Tn, 0.0, out=rises_Tn)
+        rises_n = rises_Tn.sum(axis=0)
+        # An event takes a rise of more than the margin; few curves have that, and only those are computed.
+        walked = np.flatnonzero(rises_n > self._margin - 1e-3)
+        if walked.size:
+            curves_Tn = self._basis_TK @ fit.coefficients_KN[:, walked] + fit.centre_N[walked]
+            events_n = threshold_events(curves_Tn, acquired.threshold_N[walked], margin=self._margin)
+            out.events_N[tokens][walked] = np.minimum(events_n, np.iinfo(np.int16).max)
+        out.age_N[tokens] = acquired.age_N
+        out.status_N[tokens] = acquired.status_N
+        out.forgettability_N[tokens] = np.where(fit.finite_N, rises_n, math.nan)
+        out.events_N[tokens][acquired.status_N == UNFITTED] = 0
+        out.lambda_index_N[tokens] = fit.lambda_index_N
