@@ -64,9 +64,9 @@ TOKENS = (
     Dataset("skipped_step", ("skipped_step",), "int64", "1", "planned steps that were not scored"),
     Dataset("skipped_why", ("skipped_step",), TEXT, "", "why not: the budget, or what failed"),
 )
-# What the model wrote behind fixed prompts; empty without prompts, and not in files older than they are.
+# What the model wrote behind fixed prompts: made with the first sample, so that other files have none of it.
 SAMPLES = (
-    Dataset("sample", ("sample",), "int32", "1", "index of the sampled text"),
+    Dataset("sample", ("sample",), "int32", "1", "index of the sampled text (with prompts)"),
     Dataset("sample_step", ("sample",), "int64", "1", "updates done when it was sampled"),
     Dataset("sample_prompt_index", ("sample",), "int32", "1", "index of the prompt it continues"),
     Dataset("sample_prompt", ("sample",), TEXT, "", "the prompt's text"),

@@ -205,7 +205,7 @@ class Run:
         """What the model wrote behind fixed prompts so far, by step, then by prompt; empty if it was given none."""
         with refused(self.path), self.group() as group:
             if "sample" not in group:
-                return []  # a file older than they are
+                return []
             names = ("step", "prompt_index", "text", "ids", "repetition", "status", "prompt")
             columns = [read(group[f"sample_{name}"]).tolist() for name in names]
             return [

@@ -315,9 +315,10 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     group.attrs["scorer"] = json.dumps(dict(record.scorer))
     group.attrs["made_by"] = json.dumps(dict(tokens.made_by), default=str)
     extents = {"step": 0, "token": len(tokens), "sequence": tokens.n_sequences, "place": tokens.context,
-               "vocabulary_id": len(texts or ()), "planned_step": 0, "skipped_step": 0, "sample": 0}  # fmt: skip
+               "vocabulary_id": len(texts or ()), "planned_step": 0, "skipped_step": 0}  # fmt: skip
     without_texts = ("target_text", "vocabulary_id", "vocabulary_text")
-    wanted = [one for one in layout.DATASETS if texts is not None or one.name not in without_texts]
+    always = (*layout.STEPS, *layout.CURVES, *layout.TOKENS)
+    wanted = [one for one in always if texts is not None or one.name not in without_texts]
     _create_all(group, wanted, extents)
     group["token"][:] = np.arange(len(tokens), dtype=np.int32)
     group["sequence"][:] = np.arange(tokens.n_sequences, dtype=np.int32)
@@ -424,7 +425,7 @@ def _keep_samples(group: h5py.Group, keep_through: int) -> int:
 
 def _add_samples(group: h5py.Group, samples: Sequence[Sample]) -> None:
     if "sample" not in group:
-        _create_all(group, layout.SAMPLES, {"sample": 0})  # a file older than they are
+        _create_all(group, layout.SAMPLES, {"sample": 0})
     n = _keep_samples(group, samples[0].step - 1)
     values = {
         "sample": np.arange(n, n + len(samples)),

@@ -16,6 +16,7 @@ from torch import nn
 
 from curvewatch import ranks
 from curvewatch.batches import Batch
+from curvewatch.choice import choose, uniform
 from curvewatch.errors import ScoringError
 from curvewatch.prompts import Prompts, shown
 from curvewatch.repetition import repetition_length
@@ -25,7 +26,7 @@ from curvewatch.survey import Survey, context_limit, input_embeddings, survey
 from curvewatch.tokens import TokenSet
 from curvewatch.undisturbed import Around, Window, device_of, nothing_around, unwrap
 
-__all__ = ["Prompts", "Sample", "TextSampler", "choose", "samples_scalars", "samples_table"]
+__all__ = ["Prompts", "Sample", "TextSampler", "samples_scalars", "samples_table"]
 
 logger = logging.getLogger("curvewatch")
 
@@ -173,7 +174,7 @@ class TextSampler:
         for b, p in enumerate(of_batch):
             input_BW[b, : length_B[b]] = self.prompts.ids[p]
         token_BT, fine_BT = np.zeros((n, n_new), np.int64), np.zeros((n, n_new), bool)
-        uniform_BT = np.stack([_uniform(self.prompts.seed, step, p, n_new) for p in of_batch])
+        uniform_BT = np.stack([uniform(self.prompts.seed, step, p, n_new) for p in of_batch])
         fine_B = np.ones(n, bool)
         for t in range(n_new):
             # A row whose context is full goes along, so that the number of rows stays; its tokens are not used.
@@ -206,47 +207,6 @@ class TextSampler:
         said = ids[:-1] if status == "eos" else ids
         text = shown(self.prompts.tokenizer, ids, prompt)
         return Sample(step, p, text, ids, repetition_length(said), status, self.prompts.texts[p])
-
-
-def choose(
-    logits_BV: NDArray[np.floating], uniform_B: NDArray[np.float64], temperature: float, top_k: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """One token a row, by inverting the distribution at a uniform number, or the first choice.
-
-    In NumPy, in double precision: the same on every device, whatever autocast or deterministic mode the host is in.
-
-    Args:
-        logits_BV: Of the next token; -inf for those that are never chosen.
-        uniform_B: From 0 to below 1; not used where `temperature` is 0.
-        temperature: 0 takes the first choice (the lowest id of several).
-        top_k: As in `Prompts`.
-
-    Returns:
-        Ids, shape [B], and whether there was a choice: False (and id 0) where a row's logits have a NaN or are
-        infinite.
-    """
-    top_B = logits_BV.max(axis=1)  # NaN if there is one
-    fine_B = np.isfinite(top_B)
-    safe_BV = np.where(fine_B[:, None], logits_BV, 0).astype(np.float64)
-    if temperature == 0:
-        return np.where(fine_B, safe_BV.argmax(axis=1), 0), fine_B
-    if top_k is not None and top_k < safe_BV.shape[1]:
-        kth_B = np.partition(safe_BV, -top_k, axis=1)[:, -top_k]
-        safe_BV = np.where(safe_BV >= kth_B[:, None], safe_BV, -np.inf)
-    with np.errstate(over="ignore", under="ignore"):
-        mass_BV = np.exp((safe_BV - safe_BV.max(axis=1, keepdims=True)) / temperature).cumsum(axis=1)
-    total_B = mass_BV[:, -1]
-    # Below the total even where the product rounds up to it, so that the token has mass of its own.
-    at_B = np.minimum(uniform_B * total_B, np.nextafter(total_B, 0))
-    return np.where(fine_B, (mass_BV <= at_B[:, None]).sum(axis=1), 0), fine_B
-
-
-def _uniform(seed: int, step: int, p: int, n: int) -> NDArray[np.float64]:
-    """The draws of one prompt at one step, from a stream of their own."""
-    mixed = np.random.SeedSequence([seed, step, p]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator("cpu").manual_seed(int(mixed) >> 1)
-    drawn: NDArray[np.float64] = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu").numpy()
-    return drawn
 
 
 def _batch(input_BW: NDArray[np.int64], keep_BW: NDArray[np.bool_], device: torch.device) -> Batch:
