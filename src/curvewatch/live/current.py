@@ -1,0 +1,123 @@
+"""LiveMetrics: the running measures that need no more than each observation and a few numbers a token.
+
+The maths is in `measures`, the same code that the analysis uses. The state can always be rebuilt from the run file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from curvewatch.live.frequency import BandMetrics
+from curvewatch.live.metrics import Histogram, Metrics, plain
+from curvewatch.live.resemblance import NgramResemblance
+from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
+from curvewatch.measures.frequency import TargetTypes
+from curvewatch.observation import Observation
+
+
+class LiveMetrics:
+    """The running measures of one token set.
+
+    Memory: 26 bytes a token, five more with frequency bands, eight for each order of n-grams.
+
+    Args:
+        n_tokens: N.
+        chance: log2 of the number of the model's outputs, bits.
+        max_steps: Planned last step, for the range of the histogram of acquisition; None if open-ended.
+        types: The distinct targets, for metrics by frequency; None for none.
+        n_bands: Frequency bands.
+        ngram_surprisal_nN: Surprisal of n-gram models for n = 1, 2, ..., bits, shape [n, N]; None for none.
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        chance: float,
+        max_steps: int | None = None,
+        *,
+        types: TargetTypes | None = None,
+        n_bands: int = 3,
+        ngram_surprisal_nN: ArrayLike | None = None,
+    ) -> None:
+        self.chance = chance
+        self.top1 = Top1Forgetting(n_tokens)
+        # While the run lasts a token's minimum is not known, so the threshold is fixed: half of chance.
+        self.threshold = ThresholdForgetting(n_tokens, threshold=chance / 2)
+        self.bands = BandMetrics(types, n_bands) if types is not None else None
+        self._ngrams = NgramResemblance(ngram_surprisal_nN) if ngram_surprisal_nN is not None else None
+        self._last_decade = float(np.log10(max_steps)) if max_steps is not None and max_steps > 1 else 7.0
+
+    def replay(self, rows: Iterable[tuple[int, Observation]]) -> None:
+        """Rebuilds the state from the rows of a run file."""
+        for step, observation in rows:
+            self.advance(step, observation)
+
+    def advance(self, step: int, observation: Observation) -> None:
+        """Takes the next observation into the state.
+
+        Args:
+            step: Updates done, more than at any time before.
+            observation: All N tokens.
+        """
+        self.top1.update(step, observation.correct)
+        self.threshold.update(step, observation.surprisal_bits)
+
+    def update(self, step: int, observation: Observation, counts_D: NDArray[Any] | None = None) -> Metrics:
+        """Takes the next observation.
+
+        Args:
+            step: Updates done, more than at any time before.
+            observation: All N tokens.
+            counts_D: Occurrences of each distinct target in the training text so far; None if they are not known.
+
+        Returns:
+            The metrics now, keys as in `METRICS`, `BAND_METRICS`, `NGRAM_METRICS` and `HISTOGRAMS`.
+        """
+        self.advance(step, observation)
+        y_N = observation.surprisal_bits
+        finite_n = np.sort(y_N[np.isfinite(y_N)])
+        acquired_N = np.isfinite(self.threshold.first_known_step_N)
+        acquired_n = self.threshold.first_known_step_N[acquired_N]
+        forgotten_N = self.top1.events_N > 0
+        p10, median, p90 = (_percentile(finite_n, p) for p in (10, 50, 90))
+        entropy_n = observation.entropy_bits[np.isfinite(observation.entropy_bits)]
+        scalars = {
+            "surprisal_mean": finite_n.mean(dtype=np.float64) if finite_n.size else np.nan,
+            "surprisal_median": median,
+            "surprisal_p10": p10,
+            "surprisal_p90": p90,
+            "accuracy_top1": observation.correct.mean(),
+            "entropy_mean": entropy_n.mean(dtype=np.float64) if entropy_n.size else np.nan,
+            "forgetting_events": self.top1.last_events,
+            "forgetting_events_total": self.top1.events_N.sum(dtype=np.int64),
+            "forgotten_share": np.count_nonzero(forgotten_N) / len(y_N),
+            "known_share": self.threshold.known_N.mean(),
+            "threshold_forgetting_events": self.threshold.last_events,
+            "threshold_forgetting_events_total": self.threshold.events_N.sum(dtype=np.int64),
+            "acquired_share": acquired_n.size / len(y_N),
+            "acquisition_step_median": np.median(acquired_n) if acquired_n.size else np.nan,
+            "nonfinite_tokens": y_N.size - finite_n.size,
+        }
+        if self.bands is not None and counts_D is not None:
+            scalars |= self.bands.update(counts_D, y_N, acquired_N, forgotten_N)
+        if self._ngrams is not None:
+            scalars |= self._ngrams.update(y_N)
+        histograms = {
+            "surprisal_histogram": Histogram.of(finite_n, 0.0, 1.5 * self.chance),
+            "acquisition_histogram": Histogram.of(np.log10(acquired_n), 0.0, self._last_decade),
+        }
+        return Metrics(plain(scalars), histograms)
+
+
+def _percentile(sorted_n: NDArray[np.float32], percent: float) -> float:
+    """The percentile of sorted values, between neighbours by their distance; NaN of none."""
+    if not sorted_n.size:
+        return float("nan")
+    place = percent / 100 * (sorted_n.size - 1)
+    below = int(place)
+    low, high = sorted_n[below], sorted_n[min(below + 1, sorted_n.size - 1)]
+    return float(low + (high - low) * (place - below))

@@ -1,0 +1,94 @@
+"""Every key that is logged, with unit and meaning. The README's table is held against these."""
+
+from __future__ import annotations
+
+from curvewatch.sampled import TEXT_METRICS
+
+# Behind "curvewatch/<set>/".
+METRICS = {
+    "surprisal_mean": ("bit", "mean surprisal of all tokens"),
+    "surprisal_median": ("bit", "median surprisal"),
+    "surprisal_p10": ("bit", "10th percentile: the best predicted tokens"),
+    "surprisal_p90": ("bit", "90th percentile: the worst predicted tokens"),
+    "accuracy_top1": ("share", "tokens that are the model's first choice"),
+    "entropy_mean": ("bit", "mean entropy of the predicted distributions"),
+    "forgetting_events": ("count", "tokens that were the first choice at the last observation and are not now"),
+    "forgetting_events_total": ("count", "such events so far"),
+    "forgotten_share": ("share", "tokens with at least one such event"),
+    "known_share": ("share", "tokens known now: moving average of surprisal at or below half of chance"),
+    "threshold_forgetting_events": (
+        "count",
+        "known tokens whose moving average rose 1 bit above the threshold",
+    ),
+    "threshold_forgetting_events_total": ("count", "such events so far"),
+    "acquired_share": ("share", "tokens that have been known at some time"),
+    "acquisition_step_median": ("step", "median fixed-threshold age of acquisition of the acquired tokens"),
+    "nonfinite_tokens": ("count", "tokens whose surprisal is NaN or infinite"),
+    "seconds": ("s", "wall time of scoring this set"),
+}
+# For each band of frequency; "<band>" is rare, mid, frequent, or 01 (the rarest), 02, ...
+BAND_METRICS = {
+    "frequency/<band>/surprisal_mean": ("bit", "mean surprisal of the tokens of a frequency band"),
+    "frequency/<band>/acquired_share": ("share", "tokens of the band that have been known at some time"),
+    "frequency/<band>/forgotten_share": ("share", "tokens of the band with at least one top-1 forgetting event"),
+}
+# For n = 1, 2, ...
+NGRAM_METRICS = {
+    "ngram/<n>gram_correlation": ("r", "Pearson correlation of surprisal with that of an n-gram model"),
+    "ngram/nearest": ("n", "the n whose n-gram model correlates best"),
+}
+HISTOGRAMS = {
+    "surprisal_histogram": ("bit", "distribution of surprisal now"),
+    "acquisition_histogram": ("log10 step", "distribution of the fixed-threshold age of acquisition so far"),
+}
+# Of the smoothed curves. "Provisional": a token's minimum may still be to come, and its threshold moves with it.
+SMOOTHED_METRICS = {
+    "smoothed/step": ("step", "the observation that the other `smoothed/` values stand for"),
+    "smoothed/acquired_share": ("share", "tokens whose smoothed curve has come halfway from chance to its minimum; provisional"),
+    "smoothed/acquisition_step_median": ("step", "median age of acquisition (halfway threshold) of those; provisional"),
+    "smoothed/forgettability_mean": ("bit", "mean forgettability: all rises of the smoothed curve so far; provisional"),
+    "smoothed/forgettability_p90": ("bit", "its 90th percentile; provisional"),
+    "smoothed/forgetting_events_total": (
+        "count",
+        "times that smoothed curves rose from their halfway threshold to 1 bit above it; provisional",
+    ),
+    "smoothed/last_quarter_surprisal_mean": ("bit", "mean surprisal over the last quarter of training so far"),
+    "smoothed/within_run_variability_mean": ("bit", "mean standard deviation of a token over that quarter"),
+    "smoothed/last_quarter_rows": ("count", "observations in that quarter"),
+    "smoothed/frequency_surprisal_correlation": ("rho", "rank correlation of frequency with surprisal now"),
+    "smoothed/frequency_acquisition_correlation": ("rho", "with the age of acquisition; provisional"),
+    "smoothed/frequency_forgettability_correlation": ("rho", "with forgettability; provisional"),
+    "smoothed/frequency_variability_correlation": ("rho", "with within-run variability of the last quarter so far"),
+}  # fmt: skip
+SMOOTHED_HISTOGRAMS = {
+    "smoothed/acquisition_histogram": ("log10 step", "distribution of the halfway age of acquisition; provisional"),
+    "smoothed/forgettability_histogram": ("bit", "distribution of forgettability; provisional"),
+}
+# For each watched token; "<i> <text>" is its index in the set and its text.
+WATCHED_METRICS = {"watched/<i> <text>": ("bit", "surprisal of one watched token")}
+# Behind "curvewatch/watch/": what the watch as a whole costs and how it fares.
+WATCH_METRICS = {
+    "step": ("step", "updates done: the step under which the row stands in the run file"),
+    "seconds": ("s", "wall time that training waited for this observation"),
+    "time_share": ("share", "wall time that training waited for the watch, of all since it started"),
+    "rows_behind": ("count", "earlier observations not yet committed to the run file"),
+    "rows_lost": ("count", "observations given up because the file could not be written"),
+    "failures": ("count", "planned observations whose scoring failed"),
+    "stepped_aside": ("0 or 1", "1 once the watch has given up, after three failures in a row"),
+}
+
+SET_KEYS = {
+    **METRICS,
+    **BAND_METRICS,
+    **NGRAM_METRICS,
+    **HISTOGRAMS,
+    **SMOOTHED_METRICS,
+    **SMOOTHED_HISTOGRAMS,
+    **WATCHED_METRICS,
+}
+# By prefix, all there are.
+ALL_KEYS = {
+    "curvewatch/<set>": SET_KEYS,
+    "curvewatch/text": TEXT_METRICS,
+    "curvewatch/watch": WATCH_METRICS,
+}

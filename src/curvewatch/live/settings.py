@@ -1,0 +1,76 @@
+"""Live: what is shown while the model trains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from curvewatch.corpus import NgramSurprisals
+    from curvewatch.prompts import Prompts
+
+PathLike = str | os.PathLike[str]
+MOST_WATCHED = 50
+MOST_BANDS = 20
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is shown live, besides what always is.
+
+    Attributes:
+        smoothed: Keep every token's smoothed curve up to date, and log what it says: halfway age of acquisition,
+            forgettability, variability, rank correlations with frequency. About 160 bytes a token.
+        refit_every: Observations from one refit of the smoothed curves to the next; the last planned one is always.
+        token_counts: How often each token id occurs in the training text, for what is shown by frequency. "auto": from
+            the n-gram file, else from the batches as they are trained on; "training": from the batches; an array of
+            shape [vocabulary], or an `.npy` file of one; None: nothing by frequency.
+        bands: Number of frequency bands; 3 are called rare, mid, frequent.
+        ngrams: n-gram surprisals of the token set, from `curvewatch ngrams` or `curvewatch.corpus`; by name of the
+            set where there are several.
+        watched: Tokens whose own curves are drawn: a number of them, chosen from rare to frequent by a fixed seed,
+            or their indices. 0 for none.
+        table_rows: Rows of the table of the tokens most forgotten; 0 for no table.
+        prompts: Texts that the model continues now and then; see `Prompts`.
+        batch_ids: `batch_ids(batch) -> ids` or `(ids, mask)`: the token ids in a batch, for counting them, where a
+            batch is not a dict with "input_ids". Under Lightning only.
+        report: At the end write the report page beside the run file (`<name>.report.html`) and log it to W&B, if a
+            W&B run is active and `curvewatch[analysis]` is installed.
+        artifact: At the end log the run file to W&B as an artifact.
+
+    Raises:
+        TypeError: If a setting is of the wrong kind.
+        ValueError: If one makes no sense.
+    """
+
+    smoothed: bool = True
+    refit_every: int = 1
+    token_counts: str | PathLike | ArrayLike | None = "auto"
+    bands: int = 3
+    ngrams: PathLike | NgramSurprisals | Mapping[str, Any] | None = None
+    watched: int | Sequence[int] = 12
+    table_rows: int = 50
+    prompts: Prompts | None = None
+    batch_ids: Callable[[Any], Any] | None = None
+    report: bool = True
+    artifact: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("refit_every", 1, None), ("bands", 2, MOST_BANDS), ("table_rows", 0, 1000)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name}={value!r}: a whole number is expected.")
+            if value < least or (most is not None and value > most):
+                raise ValueError(f"{name}={value}: from {least} on" + (f" to {most}." if most is not None else "."))
+        number = self.watched if isinstance(self.watched, int) else len(self.watched)
+        if isinstance(self.watched, (bool, str)) or not 0 <= number <= MOST_WATCHED:
+            raise ValueError(
+                f"watched={self.watched!r}: at most {MOST_WATCHED} tokens, as a number or as their indices; all curves "
+                "are in the run file."
+            )
+        if self.batch_ids is not None and not callable(self.batch_ids):
+            raise TypeError(f"batch_ids={self.batch_ids!r}: a function batch_ids(batch) is expected.")

@@ -1,0 +1,132 @@
+"""SmoothedMetrics: what the smoothed curves say so far, live. Suffixes: N tokens, D distinct targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.live.metrics import Histogram, Metrics, plain
+from curvewatch.measures.frequency import TargetTypes, frequency_correlations
+from curvewatch.measures.growing import GrowingFit
+from curvewatch.measures.recent import ReadRow, RecentSurprisal
+from curvewatch.measures.so_far import Map, SoFar, measure_so_far
+from curvewatch.measures.surprisal import FINAL_SHARE
+
+FORGETTABILITY_RANGE = 10.0  # bits; more is counted in the histogram's last bin
+
+
+class SmoothedMetrics:
+    """The running measures of one token set's smoothed curves.
+
+    Memory: 135 bytes a token, and a few MB for the blocks that are worked on.
+
+    Args:
+        n_tokens: N.
+        chance: log2 of the number of the model's outputs, bits.
+        last_step: Last planned step that is scored; None if open-ended.
+        read_row: Surprisal at an earlier step, bits, from the run file.
+        types: The distinct targets, for correlations with frequency; None for none.
+
+    Attributes:
+        so_far: The measures of every token at the last refit; None before the first.
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        chance: float,
+        last_step: int | None,
+        read_row: ReadRow,
+        types: TargetTypes | None = None,
+    ) -> None:
+        self.chance = chance
+        self.growing = GrowingFit(n_tokens, last_step=last_step, centre=chance / 2)
+        self.recent: RecentSurprisal | None = RecentSurprisal(n_tokens, read_row)
+        self.so_far: SoFar | None = None
+        self._types = types
+        self._last_decade = float(np.log10(last_step)) if last_step is not None and last_step > 1 else 7.0
+
+    def advance(self, step: int, surprisal_N: NDArray[np.float32]) -> None:
+        """Takes the next observation into the state.
+
+        Args:
+            step: Updates done, more than at any time before.
+            surprisal_N: Surprisal, bits.
+
+        Raises:
+            CurvewatchError: If a row that leaves the last quarter can't be read again. The curves are in order; of
+                the last quarter nothing is told any more.
+        """
+        self.growing.update(step, surprisal_N)
+        if self.recent is not None:
+            try:
+                self.recent.update(step, surprisal_N)
+            except Exception:
+                self.recent = None
+                raise
+
+    def replay(self, step: int, surprisal_N: NDArray[np.float32], last_step: int) -> None:
+        """Takes a row of the run file into the state.
+
+        Args:
+            step: Of the row.
+            surprisal_N: Surprisal, bits.
+            last_step: Of the last row to come. Of those before its last quarter none is read twice.
+        """
+        self.growing.update(step, surprisal_N)
+        if self.recent is not None and step > FINAL_SHARE * last_step:
+            self.recent.update(step, surprisal_N)
+
+    def refit(
+        self, step: int, surprisal_N: NDArray[np.float32], counts_D: NDArray[Any] | None = None, run: Map = map
+    ) -> Metrics:
+        """Fits all curves as they are now.
+
+        Args:
+            step: Of the last observation.
+            surprisal_N: Its surprisal, bits.
+            counts_D: Occurrences of each distinct target in the training text so far; None if they are not known.
+            run: Applies a function to blocks of tokens, as `map` does.
+
+        Returns:
+            Keys as in `SMOOTHED_METRICS` and `SMOOTHED_HISTOGRAMS`; what can't be had yet is left out.
+        """
+        scalars: dict[str, Any] = {}
+        histograms: dict[str, Histogram] = {}
+        measures: dict[str, NDArray[Any]] = {"surprisal": surprisal_N}
+        if self.growing.can_fit:
+            self.so_far = so_far = measure_so_far(self.growing, chance=self.chance, run=run)
+            measures |= {"acquisition": so_far.age_N, "forgettability": so_far.forgettability_N}
+            ages_n = so_far.age_N[so_far.acquired_N]
+            rises_n = so_far.forgettability_N[np.isfinite(so_far.forgettability_N)]
+            scalars = {
+                "smoothed/acquired_share": ages_n.size / so_far.age_N.size,
+                "smoothed/acquisition_step_median": 10 ** np.median(ages_n) if ages_n.size else np.nan,
+                "smoothed/forgettability_mean": rises_n.mean(dtype=np.float64) if rises_n.size else np.nan,
+                "smoothed/forgettability_p90": np.percentile(rises_n, 90) if rises_n.size else np.nan,
+                "smoothed/forgetting_events_total": so_far.events_N.sum(dtype=np.int64),
+            }
+            histograms = {
+                "smoothed/acquisition_histogram": Histogram.of(ages_n, 0.0, self._last_decade),
+                "smoothed/forgettability_histogram": Histogram.of(rises_n, 0.0, FORGETTABILITY_RANGE),
+            }
+        if self.recent is not None and self.recent.rows:
+            variability_N = self.recent.variability()
+            measures["variability"] = variability_N
+            scalars |= {
+                "smoothed/last_quarter_surprisal_mean": _mean(self.recent.mean()),
+                "smoothed/within_run_variability_mean": _mean(variability_N),
+                "smoothed/last_quarter_rows": self.recent.rows,
+            }
+        if self._types is not None and counts_D is not None:
+            found = frequency_correlations(self._types, counts_D, measures)
+            scalars |= {f"smoothed/frequency_{name}_correlation": rho for name, rho in found.items()}
+        numbers = plain(scalars)
+        return Metrics({"smoothed/step": float(step), **numbers} if numbers else {}, histograms)
+
+
+def _mean(values_N: NDArray[Any]) -> float:
+    finite_n = values_N[np.isfinite(values_N)]
+    return float(finite_n.mean(dtype=np.float64)) if finite_n.size else float("nan")

@@ -1,0 +1,108 @@
+"""TrainingCounts: how often each token was trained on so far, counted as the batches pass by."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curvewatch import ranks
+
+logger = logging.getLogger("curvewatch")
+
+
+class TrainingCounts:
+    """Counts token ids on the device where the batches are; exact, over all ranks, and without waiting for the device.
+
+    What it can't count exactly it does not count: after a batch that it can't read, or a resume from a step whose
+    counts are not known, `total` is None to the end.
+
+    Args:
+        vocab_size: Ids lie below it; others (padding of -100, say) are no tokens.
+        first_V: Counts to go on from, where training resumes.
+
+    Attributes:
+        off: Why nothing can be told; None when all is well.
+    """
+
+    def __init__(self, vocab_size: int, first_V: NDArray[Any] | None = None) -> None:
+        self._vocab_size = vocab_size
+        self._first_V = first_V
+        self._counts_V: torch.Tensor | None = None
+        self.off: str | None = None
+
+    def add(self, ids: Any, mask: Any = None) -> None:
+        """Counts a batch; never raises.
+
+        Args:
+            ids: Token ids, an integer tensor or array of any shape.
+            mask: Of the same shape; False or 0 where there is no token. None: all are.
+        """
+        if self.off is not None:
+            return
+        try:
+            self._add(torch.as_tensor(ids), mask)
+        except Exception as error:
+            # Counting is a by-product, and training must not fail for it.
+            self.turn_off(f"a batch can't be counted ({type(error).__name__}: {error})")
+
+    @torch.no_grad()
+    def _add(self, ids: torch.Tensor, mask: Any) -> None:
+        if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise TypeError(f"token ids are whole numbers, these are {ids.dtype}")
+        ids = ids.detach().reshape(-1).long()
+        if self._counts_V is None:
+            self._counts_V = torch.zeros(self._vocab_size, dtype=torch.int64, device=ids.device)
+        counted = (ids >= 0) & (ids < self._vocab_size)
+        if mask is not None:
+            counted &= torch.as_tensor(mask, device=ids.device).reshape(-1).bool()
+        # Adding a 0 or 1 at a clamped id needs no selection, whose size the host would have to wait for.
+        self._counts_V.scatter_add_(0, ids.clamp(0, self._vocab_size - 1), counted.long())
+
+    def turn_off(self, why: str) -> None:
+        """Gives counting up; said once in the log."""
+        if self.off is None:
+            self.off = why
+            logger.info("nothing by frequency from here on: %s", why)
+
+    def total(self) -> NDArray[np.int64] | None:
+        """Counts of all ranks so far, shape [vocabulary]; None if nothing (exact) can be told. A collective."""
+        counts_V = self._counts_V
+        # Whether a rank has given up, and whether one has counted, travels with the counts.
+        whole = torch.zeros(self._vocab_size + 2, dtype=torch.int64)
+        whole[-2] = self.off is not None
+        if counts_V is not None:
+            whole[-1] = 1
+            whole[:-2] = counts_V.cpu()
+        summed = ranks.sum_in_place(whole).numpy()
+        if summed[-2] or not (summed[-1] or self._first_V is not None):
+            return None
+        total_V: NDArray[np.int64] = summed[:-2]
+        return total_V if self._first_V is None else total_V + self._first_V.astype(np.int64)
+
+
+def batch_tokens(batch: Any) -> tuple[Any, Any]:
+    """The token ids of a batch as hosts pass them, and the mask that says which of them are real.
+
+    A mapping with "input_ids" (and maybe "attention_mask"), a tensor of whole numbers, or a sequence that begins with
+    one of these.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(batch, Mapping) or hasattr(batch, "keys"):
+        if "input_ids" not in batch:
+            raise TypeError(f"the batch has {sorted(batch.keys())}, but no 'input_ids'")
+        mask = batch["attention_mask"] if "attention_mask" in batch else None
+        ids = batch["input_ids"]
+        # Some models take a mask of another shape (4-D, or one for packed sequences).
+        return ids, mask if mask is not None and tuple(mask.shape) == tuple(ids.shape) else None
+    if isinstance(batch, (torch.Tensor, np.ndarray)):
+        return batch, None
+    if isinstance(batch, (tuple, list)) and batch and not isinstance(batch[0], (int, float, str)):
+        return batch_tokens(batch[0])
+    raise TypeError(f"the batch is a {type(batch).__name__}; live=Live(batch_ids=...) can tell where its ids are")
