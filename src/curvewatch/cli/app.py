@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import check, look, score, write
+from curvewatch.cli import check, look, ngrams, score, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -44,3 +44,4 @@ app.command()(write.figures)
 app.command()(check.doctor)
 app.command()(write.export)
 app.command()(score.score)
+app.command()(ngrams.ngrams)

@@ -1,9 +1,14 @@
-"""What the training corpus says of the evaluation tokens: exact, unpruned, in one pass over it.
+"""What the training corpus says of the evaluation tokens: exact, unpruned, in one pass over it. Needs NumPy alone.
 
 Table of contents:
-    NgramSurprisals: n-gram surprisals of the scored tokens, and the counts behind them; saved, and read by load_ngrams.
+    count_ngrams: n-gram surprisals of the scored tokens, with the counts behind them.
+    count_tokens: how often each token of the vocabulary occurs, for bands of frequency.
+    NgramSurprisals, load_ngrams: what the first gives; its `save`, and how to read that.
+    open_corpus: a text file, an .npy array of ids or a saved dataset, to be counted.
 """
 
+from curvewatch.corpus.files import open_corpus
+from curvewatch.corpus.ngrams import count_ngrams, count_tokens
 from curvewatch.corpus.surprisals import NgramSurprisals, load_ngrams
 
-__all__ = ["NgramSurprisals", "load_ngrams"]
+__all__ = ["NgramSurprisals", "count_ngrams", "count_tokens", "load_ngrams", "open_corpus"]

@@ -58,7 +58,7 @@ class NgramSurprisals:
     @property
     def n_tokens(self) -> int:
         """N, the number of scored tokens."""
-        return self.surprisal_bits_nN.shape[1]
+        return int(self.surprisal_bits_nN.shape[1])
 
     @property
     def target_counts_N(self) -> NDArray[np.int64]:

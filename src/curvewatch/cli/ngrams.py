@@ -1,0 +1,74 @@
+"""The command that reads the training corpus: ngrams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curvewatch.cli.common import SetName, fail, guarded, note, out, progressing
+
+
+@guarded
+def ngrams(
+    corpus: Annotated[
+        Path,
+        typer.Option(
+            "--corpus",
+            "-c",
+            help="Training corpus: a text file, an .npy array of token ids, or a folder saved by datasets.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .npz.", show_default=False)],
+    tokens: Annotated[
+        Path | None, typer.Option("--tokens", "-t", help="Token set saved by TokenSet.save.", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Instead of --tokens: run file that watched them.", show_default=False)
+    ] = None,
+    set_name: SetName = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="For a text file: folder of the model's tokenizer (transformers).", show_default=False),
+    ] = None,
+    n_max: Annotated[int, typer.Option(min=1, help="The longest n-gram.")] = 5,
+    column: Annotated[str, typer.Option(help="Of a dataset: column of token ids.")] = "input_ids",
+    split: Annotated[str | None, typer.Option(help="Of a dataset that has several.", show_default="train")] = None,
+) -> None:
+    """N-gram surprisal of every scored token, exact, from one pass over the training corpus."""
+    from curvewatch.analysis.checkpoints import load_tokens
+    from curvewatch.corpus import count_ngrams, open_corpus
+
+    if (tokens is None) == (run is None):
+        raise typer.BadParameter("give one of --tokens and --run.", param_hint="--tokens")
+    if output.suffix != ".npz":
+        raise typer.BadParameter(f"{output}: it must end in .npz.", param_hint="--output")
+    token_set = load_tokens(tokens or run, set_name)  # type: ignore[arg-type]
+    source = open_corpus(corpus, _tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split)
+    if tokenizer is not None and source.about["kind"] != "text":
+        fail(f"tokenizer: {corpus} holds token ids already; leave --tokenizer out.")
+    with progressing("counting") as progress:
+        found = count_ngrams(source, token_set, n_max=n_max, progress=lambda done, of: progress(done, of or 0))
+    found.save(output)
+    out.print(str(output), markup=False)
+    n_vocabulary = int((found.token_counts_V > 0).sum())
+    note(f"{found.total_tokens:,} tokens counted, {n_vocabulary:,} different ones; {len(token_set):,} tokens scored")
+    for n, (bits, counts) in enumerate(zip(found.surprisal_bits_nN, found.counts_nN, strict=True), 1):
+        note(f"{n}-gram: mean surprisal {bits.mean():.3f} bit; {(counts > 0).mean():.1%} of them occur in the corpus")
+
+
+def _tokenizer(folder: Path) -> Any:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"tokenizer={folder}: no such folder.")
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise ImportError(
+            "--tokenizer needs transformers. Install it with: pip install 'curvewatch[transformers]'"
+        ) from error
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise ValueError(f"tokenizer={folder}: transformers can't load it ({error}).") from error
