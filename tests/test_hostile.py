@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,14 +20,8 @@ import pytest
 from curvewatch import RunFile, TokenSet, layout, open_run
 from curvewatch.errors import ForeignFileError, RunFileError
 from curvewatch.runfile import RunPlan, SetRecord
-from curvewatch.storage import committed
 from tests.faults import mutations
 from tests.faults.fuzz_opening import KINDS, build, campaign, use
-
-guarded = pytest.mark.xfail(
-    not hasattr(committed, "Checked"), reason="the storage room doesn't look at blocks yet: HDF5 hangs", strict=True
-)
-
 
 @pytest.fixture(params=KINDS)
 def good(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
@@ -52,11 +47,11 @@ def test_whatever_is_wrong_only_our_exceptions_come(one, change: Callable[[h5py.
     content, refused = one.read_bytes(), 0
     for seed in range(8):
         one.write_bytes(content)
-        with h5py.File(one, "r+", libver=("v110", "latest")) as file:
-            try:
+        try:
+            with h5py.File(one, "r+", libver=("v110", "latest")) as file:
                 change(file, np.random.default_rng(seed))
-            except (UnicodeEncodeError, IndexError):
-                continue
+        except (ValueError, OSError, IndexError):
+            continue  # that can't be done to the dataset that the seed chose
         try:
             use(one)
         except RunFileError as error:
@@ -152,7 +147,6 @@ def test_a_filter_s_plugin_is_not_looked_for(one, tmp_path):
         open_run(one)
 
 
-@guarded
 def test_zeros_in_the_heap_of_texts_do_not_hang_hdf5(one):
     """The heap has no checksum, and HDF5 2.0 walks for ever where an object's size is zero."""
     raw = bytearray(one.read_bytes())
@@ -164,7 +158,67 @@ def test_zeros_in_the_heap_of_texts_do_not_hang_hdf5(one):
     assert "RunFileError" in found.stderr
 
 
-@guarded
+def test_indexes_of_another_kind_than_hdf5_takes_them_for(good):
+    """HDF5 believes the kind that an index names, with memory errors; every index is made each other kind in turn."""
+    raw = good.read_bytes()
+    indexes = [(at, end) for at, end in mutations.find_blocks(raw) if raw[at : at + 4] in (b"BTHD", b"EAHD", b"FAHD")]
+    assert len(indexes) > 5 or "old" in good.name
+    code = f"""if True:
+        from pathlib import Path
+        from curvewatch.errors import RunFileError
+        from tests.faults import mutations
+        from tests.faults.fuzz_opening import use
+        path, refused = Path({str(good)!r}), set()
+        good = path.read_bytes()
+        for at, end in {indexes}:
+            for kind in {{*range(14)}} - {{good[at + 5]}}:
+                raw = bytearray(good)
+                raw[at + 5] = kind
+                mutations.mend(raw, at, end)
+                path.write_bytes(raw)
+                try:
+                    use(path)
+                except RunFileError:
+                    refused.add(at)
+                for left in path.parent.glob("*.h5.journal"):
+                    left.unlink()
+        print(len(refused))
+    """
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, f"{found.returncode}, {found.stderr[-500:]}"
+    assert 2 * int(found.stdout) >= len(indexes)  # HDF5 doesn't use all of them for what is read here
+
+
+def test_a_chunk_that_unpacks_to_less_than_a_chunk(one):
+    """HDF5 would take what stands behind it in memory for the rest, and overwrite that when the plan changes."""
+    with h5py.File(one, "r+") as file:
+        file["planned_step"].id.write_direct_chunk((0,), zlib.compress(bytes(3)))
+    with pytest.raises(RunFileError, match="planned_step: a chunk that unpacks to 3 of 8 bytes"):
+        open_run(one)
+
+
+def test_packed_curves_are_measured_where_they_are_read_and_all_before_they_are_written(tmp_path):
+    path = tmp_path / "packed.h5"
+    build(path, "packed")
+    with h5py.File(path, "r+") as file:
+        surprisal = file["surprisal"]
+        values, kind = surprisal[:], surprisal.dtype
+        del file["surprisal"]
+        made = file.create_dataset(
+            "surprisal", values.shape, kind, chunks=(2, 10), maxshape=(None, values.shape[1]), compression="gzip"
+        )
+        made[:] = values
+        made.id.write_direct_chunk((2, 20), zlib.compress(bytes(7)))
+    run = open_run(path)
+    for index in (0, -1, np.s_[:2], np.s_[:, 3], np.s_[2, :20], np.s_[1:4, 30:], np.s_[[0, 3], 0]):
+        assert np.array_equal(run.surprisal[index], values[index].astype(np.float32))
+    for index in (2, 3, np.s_[:], np.s_[:, 29], np.s_[2:4, 19:21], np.s_[[0, 3], 20], np.s_[..., 5:9]):
+        with pytest.raises(RunFileError, match="surprisal: a chunk that unpacks to 7 of 40 bytes"):
+            run.surprisal[index]
+    with pytest.raises(RunFileError, match="surprisal: a chunk"):
+        use(path)
+
+
 def test_a_short_fuzz(tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()

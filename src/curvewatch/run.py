@@ -24,6 +24,7 @@ from curvewatch.sampled import Sample
 from curvewatch.storage.journal import snapshot
 from curvewatch.tokens import TokenSet
 from curvewatch.trust import DAMAGE, attribute, parsed, read, refused
+from curvewatch.unpacking import check_unpacked
 
 if TYPE_CHECKING:
     from curvewatch.analysis.curve import TokenCurve
@@ -87,7 +88,9 @@ class Curves:
     def __getitem__(self, index: Any) -> Any:
         rows, *rest = index if isinstance(index, tuple) else (index,)
         with refused(self._run.path, DAMAGE), self._run.group() as group:
-            found = group[self._name][(_rows(rows, group["step"].shape[0], self._n_rows), *rest)]
+            rows, dataset = _rows(rows, group["step"].shape[0], self._n_rows), group[self._name]
+            check_unpacked(dataset.id, (rows, *rest))
+            found = dataset[(rows, *rest)]
         return found.astype(self.dtype) if isinstance(found, np.ndarray) else self.dtype.type(found)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -27,6 +27,7 @@ from curvewatch.sampled import Sample
 from curvewatch.storage.journal import JournaledFile, snapshot
 from curvewatch.tokens import TokenSet
 from curvewatch.trust import attribute, check_trusted, refused
+from curvewatch.unpacking import check_unpacked
 
 logger = logging.getLogger("curvewatch")
 
@@ -268,6 +269,10 @@ def _check_same(h5: h5py.File, path: Path, sets: Mapping[str, SetRecord]) -> Non
                 f"{record.tokens.hash[:16]}…. Give the set that the run began with (open_run(path).tokens has it), or "
                 "choose another path."
             )
+        group = _group(h5, names, name)
+        for dataset in layout.DATASETS:  # HDF5 cuts them where training goes on
+            if (dataset.grows or dataset.dims[0] in layout.RESIZABLE_DIMS) and dataset.name in group:
+                check_unpacked(group[dataset.name].id)
 
 
 def _group(h5: h5py.File, names: Sequence[str], name: str) -> h5py.Group:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from curvewatch import layout
 from curvewatch.errors import CurvewatchError, RunFileError
+from curvewatch.unpacking import check_unpacked, chunks_of
 
 _T = TypeVar("_T")
 
@@ -147,14 +147,14 @@ def read(dataset: h5py.Dataset) -> NDArray[Any]:
     """The whole of a dataset that was checked, text as str; what it unpacks to is measured first.
 
     Raises:
-        ValueError: If it unpacks to more than it declares, or its texts add up to more than the file holds.
+        ValueError: If it unpacks to less or more than it declares, or its texts add up to more than the file holds.
     """
     if h5py.check_string_dtype(dataset.dtype) is None:
-        _check_inflation(dataset)
+        check_unpacked(dataset.id)
         values: NDArray[Any] = dataset[:]
         return values
     held = 0
-    for info in _chunks(dataset.id):
+    for info in chunks_of(dataset.id):
         references = np.frombuffer(dataset.id.read_direct_chunk(info.chunk_offset)[1], _REFERENCE)
         held += int(references["length"][: dataset.shape[0] - info.chunk_offset[0]].sum(dtype=np.uint64))
     # Each text has its own place in the file, but a bad file can have a million point to the same long one.
@@ -241,10 +241,12 @@ def _check_dataset(found: h5d.DatasetID, wanted: layout.Dataset, file_size: int)
         if packed:
             _check_filters(plist, wanted, math.prod(chunk), kind.get_size())
             _check_chunks(found, wanted, chunk_bytes)
+            if rank == 1 and _is_read_blindly(wanted):
+                check_unpacked(found)
         elif h5i.get_file_id(found).get_create_plist().get_version()[0] < 2:
             # HDF5's old format says of each chunk how long it is, without a checksum, and the library believes it.
             longest = chunk_bytes * (4 if wanted.dtype == layout.TEXT else 1)  # H5Ocopy makes those of texts longer
-            fits = all(chunk_bytes <= info.size <= longest for info in _chunks(found))
+            fits = all(chunk_bytes <= info.size <= longest for info in chunks_of(found))
             _require(fits, f"{name}: a chunk of another length")
     elif wanted.dtype == layout.TEXT:
         raise ValueError(f"{name}: text that isn't chunked")
@@ -275,33 +277,18 @@ def _check_filters(plist: h5p.PropDCID, wanted: layout.Dataset, items: int, item
 
 def _check_chunks(found: h5d.DatasetID, wanted: layout.Dataset, chunk_bytes: int) -> None:
     """Refuses stored chunks larger than unpacked ones; those that are read without `read` must be small besides."""
-    read_blindly = wanted.grows or wanted.dims[0] in layout.RESIZABLE_DIMS
-    _require(
-        not read_blindly or chunk_bytes <= MAX_BLIND_BYTES, f"{wanted.name}: packed chunks of {chunk_bytes:,} bytes"
-    )
+    small = chunk_bytes <= MAX_BLIND_BYTES
+    _require(small or not _is_read_blindly(wanted), f"{wanted.name}: packed chunks of {chunk_bytes:,} bytes")
     plist = found.get_create_plist()
     summed = plist.get_filter(plist.get_nfilters() - 1)[0] == h5z.FILTER_FLETCHER32
     if summed or found.get_storage_size() > MAX_BLIND_BYTES:  # or else no chunk can be too large
-        for info in _chunks(found):  # HDF5 2.0 takes four bytes off for the checksum even where there are fewer
+        for info in chunks_of(found):  # HDF5 2.0 takes four bytes off for the checksum even where there are fewer
             _require(4 * summed < info.size <= chunk_bytes + 64, f"{wanted.name}: a chunk of {info.size:,} bytes")
 
 
-def _check_inflation(dataset: h5py.Dataset) -> None:
-    """Refuses gzip bombs: HDF5 goes on unpacking a chunk however large it becomes."""
-    if dataset.compression != "gzip" or dataset.id.get_storage_size() <= MAX_BLIND_BYTES:
-        return
-    limit = math.prod(dataset.chunks) * dataset.dtype.itemsize + 64
-    for info in _chunks(dataset.id):
-        if info.size > MAX_BLIND_BYTES:
-            stored = dataset.id.read_direct_chunk(info.chunk_offset)[1]
-            unpacked = zlib.decompressobj().decompress(stored, limit + 1)
-            _require(len(unpacked) <= limit, f"{dataset.name}: a chunk that unpacks to more than {limit:,} bytes")
-
-
-def _chunks(found: h5d.DatasetID) -> list[h5d.StoreInfo]:
-    chunks: list[h5d.StoreInfo] = []
-    found.chunk_iter(chunks.append)
-    return chunks
+def _is_read_blindly(wanted: layout.Dataset) -> bool:
+    """Whether it is read in part, or written, without `read`."""
+    return wanted.grows or wanted.dims[0] in layout.RESIZABLE_DIMS
 
 
 def _require(fulfilled: bool, what: str) -> None:

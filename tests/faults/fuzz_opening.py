@@ -32,6 +32,7 @@ from curvewatch import TokenSet, open_run
 from curvewatch.errors import CurvewatchError, RunFileError
 from curvewatch.observation import Observation
 from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
+from curvewatch.sampled import Sample
 from tests.faults.mutations import find_blocks, mutate
 
 MEMORY_BYTES = 2 << 30
@@ -62,26 +63,32 @@ KINDS = {
     "ids only": (1, False),
     "two sets": (2, True),
     "packed": (1, True),
+    "other indexes": (1, False),
     "old HDF5": (1, False),
 }
 
 
 def build(path: Path, kind: str) -> None:
-    """Make a good file: as curvewatch writes it, or packed, or rewritten in HDF5's first format, without checksums."""
+    """Make a good file: as curvewatch writes it, or rewritten by another program.
+
+    That is packed, or with all the kinds of index HDF5 has, or in HDF5's first format, which has no checksums.
+    """
     sets = records(*KINDS[kind])
     file = RunFile.start(path, sets, PLAN, -1)
     rng = np.random.default_rng(0)
     for step in STEPS:
         made = {name: Observation(rng.random(N, np.float32) * 9, rng.random(N) < 0.5, rng.random(N)) for name in sets}
         file.append(Row(step, 0.1, 1e9 + step, made))
+        if step % 20 == 0:
+            file.add_samples([Sample(step, 0, " and", (3, 1), 0, prompt="Once"), Sample(step, 1, "", (), 0, "eos")])
     file.skip(35, "budget")
     file.close()
-    if kind in ("packed", "old HDF5"):
-        repack(path, packed=kind == "packed")
+    if kind in ("packed", "other indexes", "old HDF5"):
+        repack(path, kind)
 
 
-def repack(path: Path, packed: bool) -> None:
-    other = path.with_suffix(".repacked")
+def repack(path: Path, kind: str) -> None:
+    other, packed, indexes = path.with_suffix(".repacked"), kind == "packed", kind == "other indexes"
     options = {"surprisal": {"compression": "gzip", "shuffle": True, "dtype": "f2"},
                "entropy": {"scaleoffset": 3, "compression": "gzip", "dtype": "f4"},
                "correct": {"compression": "lzf", "fletcher32": True}}  # fmt: skip
@@ -90,17 +97,24 @@ def repack(path: Path, packed: bool) -> None:
         new.attrs.update(old.attrs)
         for name, item in old.items():
             if isinstance(item, h5py.Group):
-                copy(item, new.create_group(name))
+                copy(item, new.create_group(name, track_order=indexes))
                 continue
             kept = {"dtype": item.dtype, "compression": item.compression, "shuffle": item.shuffle or None}
             chosen = options[name] if packed and name in options else kept
             if item.shape != ():
                 chosen = {**chosen, "chunks": item.chunks, "maxshape": item.maxshape}
+            if indexes and item.ndim == 2:  # a tree, packed and not
+                chosen = {**chosen, "chunks": (2, 4), "maxshape": (None, None)}
+            elif indexes and item.shape == item.maxshape != ():  # an array of fixed length
+                chosen = {**chosen, "chunks": (4,), "compression": None if name == "target" else chosen["compression"]}
             new.create_dataset(name, data=item[()], **{k: v for k, v in chosen.items() if v is not None})
 
     # Dimension scales are left out: they say nothing that the names don't.
-    with h5py.File(path) as old, h5py.File(other, "w", libver=("v110" if packed else "earliest", "latest")) as new:
+    libver = ("earliest" if kind == "old HDF5" else "v110", "latest")
+    with h5py.File(path) as old, h5py.File(other, "w", libver=libver, track_order=indexes) as new:
         copy(old, new)
+        if indexes:
+            new.attrs["note"] = np.zeros(1000)  # too long for a heap's block
     other.replace(path)
 
 
@@ -112,7 +126,7 @@ def use(path: Path) -> None:
         if not str(error.args[0]).startswith("set_name"):  # it has other sets, and the user was to name one
             raise
         return
-    steps, tokens, _ = run.steps, run.tokens, run.sessions
+    steps, tokens, _, _ = run.steps, run.tokens, run.sessions, run.samples
     if len(steps) and run.n_tokens:
         _ = run.surprisal[-1], run.surprisal[:, len(tokens) // 2], run.correct[0], run.entropy[:, 0]
     _ = run.max_steps, run.schedule, run.planned_steps, run.chance, len(run)

@@ -4,6 +4,9 @@ Found by opening 10^5 damaged files with HDF5 2.0. The worst needs no evil inten
 checksum, and HDF5 walks it for ever where zeros stand in the place of an object's size. What is checked here says
 only that the library will come to an end; whether the contents are right, it finds out itself.
 
+A block that HDF5 can't be given is given to it blank, and HDF5 refuses it when it comes to use it. So nothing happens
+where it never does: reads are longer than what is wanted, and freed space is full of old blocks.
+
 Layouts: HDF5 file format specification, version 3, sections III.A.2 (version 2 B-trees), III.E (global heap),
 III.G (fractal heap), VII.C and VII.D (fixed and extensible arrays).
 """
@@ -14,14 +17,20 @@ import re
 import struct
 from collections.abc import Callable
 
+from curvewatch.storage import objectheader
+from curvewatch.storage.objectheader import Pointer
 from curvewatch.storage.overlay import Source, read
 from curvewatch.storage.superblock import lookup3
 
 LARGEST_READ = 1 << 15
 """Metadata comes in small pieces; what is larger is data."""
-_KNOWN = re.compile(rb"GCOL\x01\0\0\0|BTHD\0|BTLF\0|FRHP\0|EAHD\0|FAHD\0")
-_RECORD_SIZES = {1: 24, 5: 11, 6: 15, 8: 17, 9: 13}
-"""By type of B-tree, where it is fixed: huge objects, links by name and by order, attributes by name and by order."""
+MAX_WORK_BYTES = 16 << 20
+"""How much is looked at, or summed, on behalf of one snapshot: a thousand token sets have less than half of it."""
+_KNOWN = re.compile(rb"GCOL\x01\0\0\0|BTHD\0|BTLF\0[\x08\x09]|FRHP\0|EAHD\0|FAHD\0|OHDR\x02")
+_LONGEST = 8
+_RECORD_SIZES = {1: (24, 24), 5: (11, 11), 6: (15, 15), 8: (17, 17), 9: (13, 13), 10: (16, 264), 11: (21, 276)}
+"""Least and most by type of B-tree: huge objects, links by name and by order, attributes by name and by order, chunks,
+packed chunks. HDF5 has more types: without a file's own option for them it follows a pointer that it never set."""
 _LENGTHS = {b"BTHD": 38, b"FRHP": 146, b"EAHD": 72, b"FAHD": 28}
 """Bytes of a block, its checksum the last four."""
 _TABLE = struct.Struct("<HQQHHQH")
@@ -38,48 +47,75 @@ class Checked:
 
     def __init__(self, lower: Source, size: int) -> None:
         self.lower, self.size = lower, size
+        self._verdicts: dict[int, int] = {}
+        """By address of a block: 0 if HDF5 may have it, else its length."""
+        self._work = 0
 
     def read_into(self, offset: int, view: memoryview) -> None:
-        """Read, and refuse a block that HDF5 can't be given.
+        """Read, and blank the blocks that HDF5 can't be given.
 
         Raises:
-            OSError: Which h5py passes on.
+            OSError: Which h5py passes on: a damaged heap, or there is far more to look at than in any run file.
         """
         self.lower.read_into(offset, view)
         if len(view) > LARGEST_READ:
             return
-        # Not only at the start: HDF5 gathers neighbouring blocks in one read. What stands inside a heap is text of
-        # the user's, in which any four letters may occur ("FAHD" is a protein's, too).
+        # Not only at the start: HDF5 reads neighbouring blocks at once, and what it has of a block it doesn't read
+        # again. What stands inside a heap is text of the user's, in which "FAHD" may occur (a protein has it, too);
+        # other blocks than a heap are known by their checksum.
+        before = min(offset, _LONGEST - 1)
         heap_ends = 0
-        for match in _KNOWN.finditer(view):
-            at = offset + match.start()
-            if at < heap_ends:
-                continue
+        for match in _KNOWN.finditer(read(self.lower, offset - before, before) + view if before else view):
+            at = offset - before + match.start()
             if match[0].startswith(b"GCOL"):
-                heap_ends = at + self._number(at + 8, 8)
-            elif not self._is_whole(match[0][:4], at):
+                if at >= heap_ends and not self._heap(at):
+                    raise OSError(f"damaged HDF5 block 'GCOL' at {at}")
+                heap_ends = max(heap_ends, at + self._number(at + 8, 8))
                 continue
-            if not _CHECKS[match[0][:4]](self, at):
-                raise OSError(f"damaged HDF5 block {match[0][:4].decode('latin-1')!r} at {at}")
+            if at not in self._verdicts:
+                self._verdicts[at] = 0 if _CHECKS[match[0][:4]](self, at) else self._whole(match[0][:4], at)
+            start, stop = max(at - offset, 0), at + self._verdicts[at] - offset
+            if stop > start:
+                view[start:stop] = bytes(len(view[start:stop]))
 
-    def _is_whole(self, kind: bytes, at: int) -> bool:
-        """Whether a block has its checksum. If not it is data by chance, or HDF5 refuses it by itself."""
-        if kind == b"BTLF":
-            return True  # where its checksum stands is not known here; the check asks for more
-        length = _LENGTHS[kind]
-        if kind == b"FRHP" and (filters := self._number(at + 7, 2)):
-            length += 12 + filters
-        if length > self.size - at:
+    def _whole(self, kind: bytes, at: int) -> int:
+        """The length of a block that has its checksum; else 0: it is data by chance, or HDF5 refuses it by itself."""
+        lengths = [_LENGTHS.get(kind, 0)]
+        if kind == b"BTLF":  # how many records there are stands elsewhere
+            lengths = [*range(10, 512, _RECORD_SIZES[self._number(at + 5, 1)][0])]
+        elif kind == b"OHDR":
+            lengths = [objectheader.length(self._read, at)]
+        elif kind == b"FRHP" and (filters := self._number(at + 7, 2)):
+            lengths[0] += 12 + filters
+        for length in lengths:
+            if length <= min(self.size - at, 2 * objectheader.MAX_BYTES):
+                block = self._read(at, length)
+                if lookup3(block[:-4]) == int.from_bytes(block[-4:], "little"):
+                    return 512 if kind == b"BTLF" else length
+        return 0
+
+    def _object(self, at: int) -> bool:
+        """Whether the indexes that an object points at are what it takes them for, since HDF5 doesn't ask."""
+        try:
+            return all(self._is_as_said(pointer) for pointer in objectheader.pointers(self._read, at, self.size))
+        except ValueError:
             return False
-        block = read(self.lower, at, length)
-        return lookup3(block[:-4]) == int.from_bytes(block[-4:], "little")
+
+    def _is_as_said(self, pointer: Pointer) -> bool:
+        if pointer.at >= self.size:
+            return True
+        head = self._read(pointer.at, 12)
+        if head[:4] not in (b"BTHD", b"EAHD", b"FAHD"):
+            return True  # this it does ask
+        record = int.from_bytes(head[10:12], "little") if head[:4] == b"BTHD" else head[6]
+        return head[5] == pointer.kind and record in pointer.records
 
     def _heap(self, at: int) -> bool:
         """Whether the objects of a global heap follow one another to its end."""
         size = self._number(at + 8, 8)
         if not 16 <= size <= self.size - at:
             return False
-        heap, here = read(self.lower, at, size), 16
+        heap, here = read(self.lower, at, size), 16  # of any size: all texts are in heaps
         while here + _OBJECT.size <= size:
             index, _, length = _OBJECT.unpack_from(heap, here)
             step = _OBJECT.size + (length + 7) // 8 * 8 if index else length
@@ -93,7 +129,8 @@ class Checked:
         n, n_all = self._number(at + 24, 2), self._number(at + 26, 8)
         return (
             node in (512, 2048)
-            and 0 < record == _RECORD_SIZES.get(kind, record)
+            and kind in _RECORD_SIZES
+            and _RECORD_SIZES[kind][0] <= record <= _RECORD_SIZES[kind][1]
             and n * record <= node - 10
             and (n == n_all if depth == 0 else 0 < n < n_all <= self.size)
             and depth <= 8
@@ -102,10 +139,8 @@ class Checked:
     def _records(self, at: int) -> bool:
         """Whether no attribute is said to be shared: HDF5 then follows a pointer that it never set."""
         kind = self._number(at + 5, 1)
-        if kind not in (8, 9):
-            return True
         n_bytes = min(512, self.size - at)  # the size of a node of ours
-        node, size = read(self.lower, at, n_bytes), _RECORD_SIZES[kind]
+        node, size = self._read(at, n_bytes), _RECORD_SIZES[kind][0]
         return not any(node[here + 8] & 2 for here in range(6, n_bytes - 4 - size + 1, size))
 
     def _fractal_heap(self, at: int) -> bool:
@@ -114,11 +149,12 @@ class Checked:
         Nothing in a run file needs a filter on a heap, and an unknown one would be looked for as a plugin.
         """
         length, filters, largest = self._number(at + 5, 2), self._number(at + 7, 2), self._number(at + 10, 4)
-        width, first, direct, bits, rows, _, now = _TABLE.unpack(read(self.lower, at + 110, _TABLE.size))
+        width, first, direct, bits, rows, _, now = _TABLE.unpack(self._read(at + 110, _TABLE.size))
         return (
             (length, filters, largest, width, direct, rows) == (bits // 8 + 3, 0, 4096, 4, 65536, 1)
             and (first, bits) in ((512, 32), (1024, 40))
             and now <= 32
+            and self._is_as_said(Pointer(self._number(at + 22, 8), 1, range(24, 25)))  # the tree of huge objects
         )
 
     def _growing_array(self, at: int) -> bool:
@@ -128,7 +164,13 @@ class Checked:
         return self._number(at + 8, 8) * max(1, self._number(at + 6, 1)) <= self.size
 
     def _number(self, at: int, width: int) -> int:
-        return int.from_bytes(read(self.lower, at, width), "little")
+        return int.from_bytes(self._read(at, width), "little")
+
+    def _read(self, at: int, length: int) -> bytes:
+        self._work += length
+        if self._work > MAX_WORK_BYTES:
+            raise OSError("more object headers, or damaged blocks, than a run file can have")
+        return read(self.lower, at, length)
 
 
 _CHECKS: dict[bytes, Callable[[Checked, int], bool]] = {
@@ -138,4 +180,5 @@ _CHECKS: dict[bytes, Callable[[Checked, int], bool]] = {
     b"FRHP": Checked._fractal_heap,
     b"EAHD": Checked._growing_array,
     b"FAHD": Checked._fixed_array,
+    b"OHDR": Checked._object,
 }
