@@ -435,15 +435,15 @@ def test_settings_that_make_no_sense(arguments: dict[str, Any], message: str) ->
 
 @given(
     scored=st.sets(st.integers(0, 3000), max_size=60),
-    max_steps=st.none() | st.integers(1, 3000),
+    ends=st.booleans(),
     every=st.none() | st.integers(1, 400),
     resumed=st.integers(0, 60),
 )
 @settings(deadline=None)
 def test_due_at_the_first_scored_step_from_each_mark_on(
-    scored: set[int], max_steps: int | None, every: int | None, resumed: int
+    scored: set[int], ends: bool, every: int | None, resumed: int
 ) -> None:
-    steps = sorted(scored)
+    steps, max_steps = sorted(scored), max(scored, default=0) if ends else None
     marks = [0, 1, 10, 100, 1000] if every is None else list(range(0, 3001, every))
     expected = {next((step for step in steps if step >= mark), None) for mark in marks} | {max_steps}
     for first in (0, resumed):  # a resumed run decides as one that was never stopped

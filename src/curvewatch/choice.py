@@ -35,9 +35,8 @@ def choose(
         safe_BV = np.where(safe_BV >= kth_B[:, None], safe_BV, -np.inf)
     with np.errstate(over="ignore", under="ignore"):
         mass_BV = np.exp((safe_BV - safe_BV.max(axis=1, keepdims=True)) / temperature).cumsum(axis=1)
-    total_B = mass_BV[:, -1]
-    # Below the total even where the product rounds up to it, so that the token has mass of its own.
-    at_B = np.minimum(uniform_B * total_B, np.nextafter(total_B, 0))
+    # Of the largest number below 1 too the product lies below the total, so that the token has mass of its own.
+    at_B = uniform_B * mass_BV[:, -1]
     return np.where(fine_B, (mass_BV <= at_B[:, None]).sum(axis=1), 0), fine_B
 
 

@@ -84,6 +84,7 @@ class TextSampler:
                 can't be scored at all; see `Scorer.prepare`.
         """
         model = unwrap(model)
+        self._model = None  # not prepared if this fails
         self._width = self._fed_tokens(model)
         window = Window(model, around)
         failure: Exception | None = None
@@ -166,26 +167,23 @@ class TextSampler:
     # ------------------------------------------------------------------ the loop
 
     def _continue(self, model: nn.Module, of_batch: range, step: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """New tokens [B, T] of these prompts, and whether there was a choice for each and all before it, [B, T]."""
+        """New tokens [B, T] of these prompts, and whether there was a choice for each, [B, T]."""
         length_B, device = self._length_P[of_batch.start : of_batch.stop], device_of(model)
         n, each = len(of_batch), np.arange(len(of_batch))
         n_new = int(self._n_new(length_B).max())
-        input_BW = np.zeros((n, self._width), np.int64)
-        for b, p in enumerate(of_batch):
-            input_BW[b, : length_B[b]] = self.prompts.ids[p]
+        # What fills a row doesn't matter; a prompt's own tokens exist, and are not taken for padding without a mask.
+        input_BW = np.stack([np.resize(self.prompts.ids[p], self._width) for p in of_batch])
         token_BT, fine_BT = np.zeros((n, n_new), np.int64), np.zeros((n, n_new), bool)
         uniform_BT = np.stack([uniform(self.prompts.seed, step, p, n_new) for p in of_batch])
-        fine_B = np.ones(n, bool)
         for t in range(n_new):
             # A row whose context is full goes along, so that the number of rows stays; its tokens are not used.
             last_B = np.minimum(length_B + t, self._width) - 1
             keep_BW = np.zeros(input_BW.shape, bool)
             keep_BW[each, last_B] = True
             logits_BV = self._road(model, _batch(input_BW, keep_BW, device))[:, : self._writable]
-            token_B, chosen_B = choose(
-                logits_BV.float().cpu().numpy(), uniform_BT[:, t], self.prompts.temperature, self.prompts.top_k
+            token_B, fine_B = choose(
+                logits_BV.cpu().double().numpy(), uniform_BT[:, t], self.prompts.temperature, self.prompts.top_k
             )
-            fine_B &= chosen_B
             token_BT[:, t], fine_BT[:, t] = token_B, fine_B
             (room,) = np.nonzero(last_B + 1 < self._width)
             input_BW[room, last_B[room] + 1] = token_B[room]
