@@ -7,6 +7,7 @@ import io
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -426,17 +427,35 @@ def test_command_gives_the_same_from_text_ids_and_dataset(made, tmp_path):
         np.testing.assert_array_equal(read.counts_nN, counts)
         assert read.made_by["corpus"]["path"] == str(made / corpus)
         assert f"{read.total_tokens:,} tokens counted" in said
-        assert f"5-gram: mean surprisal {surprisal[4].mean():.3f} bit; {(counts[4] > 0).mean():.1%}" in said
+        share = (counts[4][tokens.position >= 4] > 0).mean()  # of those with four tokens before them
+        assert f"5-grams: mean surprisal {surprisal[4].mean():.3f} bit; {share:.1%}" in said
+        assert "part of this corpus?" not in said
 
 
 def test_command_takes_the_tokens_of_a_run_file(tmp_path):
     write_run(tmp_path / "run.h5")
     run = open_run(tmp_path / "run.h5")
     np.save(tmp_path / "ids.npy", run.tokens.ids)
-    call("--run", tmp_path / "run.h5", "--corpus", tmp_path / "ids.npy", "-o", tmp_path / "n.npz", "--n-max", 2)
+    words = ("--run", tmp_path / "run.h5", "--corpus", tmp_path / "ids.npy", "-o", tmp_path / "n.npz")
+    assert "is the evaluation text part of this corpus?" in call(*words)
+    call(*words, "--n-max", 2)
     found = load_ngrams(tmp_path / "n.npz", run.tokens)
     assert found.n_max == 2
     assert (found.counts_nN > 0).all()
+
+
+def test_documented_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "curves.h5", holes=())
+    run = open_run("curves.h5")
+    np.save("train.npy", run.tokens.ids)
+    page = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    section = page[page.index("## N-grams of the training corpus") :]
+    names: dict[str, Any] = {}
+    exec(section.split("```python\n")[1].split("```")[0], names)
+    expected = np.corrcoef(run.surprisal[7], names["ngrams"].surprisal_bits_nN[2])[0, 1]
+    assert names["r_Tn"].shape == (len(run), 5)
+    assert names["r_Tn"][7, 2] == pytest.approx(expected)
 
 
 def test_text_in_python_takes_the_tokenizer_of_the_set(made):

@@ -48,16 +48,18 @@ class KeyIndex:
         Returns:
             Indices into `keys_Q` of those that are keys, in no particular order, and the index in `keys_K` of each.
         """
-        asked = np.arange(len(keys_Q))
-        slot = self._first_slot(keys_Q)
         found, ranks = [], []
-        while len(asked):
-            there, wanted = self._keys.take(slot), keys_Q.take(asked)
+        asked: NDArray[np.intp] | None = None  # all of them
+        wanted, slot = keys_Q, self._first_slot(keys_Q)
+        while len(wanted):
+            there = self._keys.take(slot)
             hit = there == wanted
-            found.append(asked[hit])
-            ranks.append(self._ranks.take(slot[hit]))
+            here = np.flatnonzero(hit)
+            found.append(here if asked is None else asked.take(here))
+            ranks.append(self._ranks.take(slot.take(here)))
             onward = np.flatnonzero((there != EMPTY) & ~hit)
-            asked, slot = asked.take(onward), (slot.take(onward) + 1) & self._last
+            asked = onward if asked is None else asked.take(onward)
+            wanted, slot = wanted.take(onward), (slot.take(onward) + 1) & self._last
         if not found:
             return np.zeros(0, np.intp), np.zeros(0, np.int64)
         return np.concatenate(found), np.concatenate(ranks).astype(np.int64)
