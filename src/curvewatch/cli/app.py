@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import check, look, ngrams, score, write
+from curvewatch.cli import check, look, ngrams, score, watch, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -38,6 +38,7 @@ def _options(
 app.command()(look.info)
 app.command()(look.table)
 app.command()(look.show)
+app.command()(watch.watch)
 app.command()(check.compare)
 app.command()(write.report)
 app.command()(write.figures)

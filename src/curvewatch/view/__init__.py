@@ -1,0 +1,10 @@
+"""The live view of a run in a terminal: what has been read, how it is drawn, and the screen.
+
+`follow` reads and knows no screen; `pace`, `chart` and `panels` make text of it; `plain` prints it once; `app` is the
+screen. Only `app` and `widgets` need textual.
+"""
+
+from curvewatch.view.follow import Follower
+from curvewatch.view.state import Forgotten, Often, State
+
+__all__ = ["Follower", "Forgotten", "Often", "State"]
