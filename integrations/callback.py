@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from curvewatch.batches import Batch
+from curvewatch.live import Live
 from curvewatch.tokens import TokenSet
 from curvewatch.tracking import LogFunction
 from curvewatch.watch import Watch
@@ -24,6 +25,7 @@ class WatchCallback:
         on_error: "warn" (log, and train on) or "raise", for failures after the start.
         log: `log(scalars, step)`, called with each observation's metrics besides the host's loggers.
         max_overhead: Budget for the watch, as a share of the wall time; None: no limit.
+        live: What is shown live besides what always is; see `curvewatch.Live`.
 
     Attributes:
         watch: The `Watch` behind it.
@@ -44,6 +46,7 @@ class WatchCallback:
         on_error: str = "warn",
         log: LogFunction | None = None,
         max_overhead: float | None = None,
+        live: Live | None = None,
     ) -> None:
         self.forward = forward
         self.watch = Watch(
@@ -55,4 +58,5 @@ class WatchCallback:
             on_error=on_error,
             log=log,
             max_overhead=max_overhead,
+            live=live,
         )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import nn
 
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
-from curvewatch.tracking import wandb_payload
+from curvewatch.tracking import Sink, WandbSink
+from curvewatch.training_counts import batch_tokens
 
 from .callback import WatchCallback
 
@@ -32,8 +34,9 @@ class CurveWatchCallback(WatchCallback, Callback):
 
     Key | What is logged
     --- | ---
-    `curvewatch/<set>/...` | see `curvewatch.live.METRICS` and `HISTOGRAMS` (histograms in W&B only)
-    `curvewatch/watch/...` | what the watch costs, see `curvewatch.live.WATCH_METRICS`
+    `curvewatch/<set>/...` | see `curvewatch.live.keys.SET_KEYS` (histograms, tables and charts in W&B only)
+    `curvewatch/text/...` | of sampled text, see `curvewatch.live.keys.TEXT_METRICS`
+    `curvewatch/watch/...` | what the watch costs, see `curvewatch.live.keys.WATCH_METRICS`
 
     Arguments: see `WatchCallback`.
     """
@@ -48,19 +51,27 @@ class CurveWatchCallback(WatchCallback, Callback):
             model,
             trainer.global_step,
             logging_steps=logging_steps(trainer, pl_module),
-            sinks=[lambda metrics, _step: _log(trainer, metrics, self._ended)],
+            sinks=self._sinks(trainer),
             around=trainer.precision_plugin.val_step_context,
             host={
                 "name": "lightning.Trainer",
                 "settings": _settings(trainer),
                 "hyperparameters": dict(pl_module.hparams),
             },
+            counts_batches=True,
         )
         self.watch.observe(model, trainer.global_step)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """An update may be done; while gradients accumulate the step stays the same, and nothing is due."""
+        self._count(batch)
         self.watch.observe(self._model(pl_module), trainer.global_step)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Of a run that is resumed here the token counts are known; checkpoints are put together on all ranks."""
+        self.watch.checkpoint(trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last step, if training stopped before the planned one."""
@@ -70,6 +81,29 @@ class CurveWatchCallback(WatchCallback, Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """What was observed is committed; the exception is the Trainer's to handle."""
         self.watch.close()
+
+    def _count(self, batch: Any) -> None:
+        if self.watch.counts is None or self.watch.counts.off is not None:
+            return
+        try:
+            found = self.watch.live.batch_ids(batch) if self.watch.live.batch_ids is not None else batch_tokens(batch)
+        except Exception as error:
+            self.watch.counts.turn_off(f"the token ids of a batch were not found: {error}")
+            return
+        ids, mask = found if isinstance(found, tuple) else (found, None)
+        self.watch.count(ids, mask)
+
+    def _sinks(self, trainer: Trainer) -> list[Sink]:
+        """One for each of the Trainer's loggers, at the step at which Lightning's own values of an update stand."""
+
+        def place() -> int:
+            # The update under way is counted from 0; when training has ended it is counted as done.
+            return int(trainer.fit_loop.epoch_loop._batches_that_stepped) - self._ended
+
+        sinks: list[Sink] = []
+        for logger in trainer.loggers:
+            sinks.append(_LoggersWandb(logger, place) if isinstance(logger, WandbLogger) else _through(logger, place))
+        return sinks
 
     def _model(self, pl_module: LightningModule) -> nn.Module:
         return cast(nn.Module, pl_module) if self.forward is not None else language_model(pl_module)
@@ -99,15 +133,28 @@ def logging_steps(trainer: Trainer, pl_module: LightningModule) -> StepRule:
     return rule
 
 
-def _log(trainer: Trainer, metrics: Metrics, ended: bool) -> None:
-    """Hands the metrics to each logger at the step at which Lightning's own values of this update stand."""
-    # The update under way is counted from 0; when training has ended it is counted as done.
-    step = trainer.fit_loop.epoch_loop._batches_that_stepped - ended
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.log({**wandb_payload(metrics), "trainer/global_step": step})
-        else:
-            logger.log_metrics(metrics.scalars, step=step)
+class _LoggersWandb(WandbSink):
+    """The W&B run of a logger, whether or not it is the active one."""
+
+    def __init__(self, logger: WandbLogger, place: Callable[[], int]) -> None:
+        super().__init__("trainer/global_step")
+        self._logger, self._place = logger, place
+
+    def run(self) -> Any:
+        """The logger's run."""
+        return self._logger.experiment
+
+    def _log(self, run: Any, payload: dict[str, Any], step: int) -> None:
+        run.log({**payload, self.axis: self._place()})
+
+
+def _through(logger: Logger, place: Callable[[], int]) -> Sink:
+    def sink(metrics: Metrics, step: int) -> None:
+        if metrics.scalars:
+            logger.log_metrics(metrics.scalars, step=place())
+
+    sink.__name__ = type(logger).__name__
+    return sink
 
 
 def _settings(trainer: Trainer) -> dict[str, Any]:

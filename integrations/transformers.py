@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from functools import wraps
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, WandbCallback
 from transformers.trainer_callback import CallbackHandler
 
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
 from curvewatch.tracking import HostAxisWandb, Sink
+from curvewatch.training_counts import batch_tokens
 
 from .callback import WatchCallback
 
+T = TypeVar("T")
 logger = logging.getLogger("curvewatch")
 
 # WandbCallback's own step axis: with it our charts line up with the Trainer's.
@@ -38,24 +41,32 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
 
     Key | What is logged
     --- | ---
-    `curvewatch/<set>/...` | see `curvewatch.live.METRICS` and `HISTOGRAMS` (histograms in W&B only)
-    `curvewatch/watch/...` | what the watch costs, see `curvewatch.live.WATCH_METRICS`
+    `curvewatch/<set>/...` | see `curvewatch.live.keys.SET_KEYS` (histograms, tables and charts in W&B only)
+    `curvewatch/text/...` | of sampled text, see `curvewatch.live.keys.TEXT_METRICS`
+    `curvewatch/watch/...` | what the watch costs, see `curvewatch.live.keys.WATCH_METRICS`
 
     Arguments: see `WatchCallback`.
     """
+
+    _counted: tuple[Trainer | None, Any, Any] = (None, None, None)  # the Trainer, its method now, and what was there
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
+        self._uncount()
         self.watch.max_steps = state.max_steps
+        trainer = _caller(Trainer, sys._getframe(1))
         self.watch.start(
             kwargs["model"],
             state.global_step,
             logging_steps=logging_steps(args, state, kwargs.get("train_dataloader")),
-            sinks=_sinks(args, state, control, kwargs, _sender(sys._getframe(1))),
+            sinks=_sinks(args, state, control, kwargs, _caller(CallbackHandler, sys._getframe(1))),
             host={"name": "transformers.Trainer", "arguments": args.to_sanitized_dict()},
+            counts_batches=trainer is not None,
         )
+        if self.watch.counts is not None and trainer is not None:
+            self._count_batches(trainer)
         self.watch.observe(kwargs["model"], state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -70,14 +81,50 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         if args.logging_strategy == "epoch" and schedule is not None and schedule.follows_logging:
             self.watch.observe(kwargs["model"], state.global_step, force=True)
 
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Of a run that is resumed here the token counts are known."""
+        self.watch.checkpoint(state.global_step)
+
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """The last step, if training stopped before the planned one."""
+        self._uncount()
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
             self.watch.close()  # the model is an earlier one by now
         else:
             self.watch.finish(kwargs["model"], state.global_step)
+
+    def _count_batches(self, trainer: Trainer) -> None:
+        """Lets each batch be counted on its way into `training_step`.
+
+        That is where a batch that is trained on passes exactly once, on each rank, outside of anything compiled. (A
+        collator runs ahead of training, in other processes; a hook on the model breaks compiled graphs.)
+        """
+        original, watch = trainer.training_step, self.watch
+        replaced = trainer.__dict__.get("training_step")
+
+        @wraps(original)
+        def counted(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if watch.counts is not None and watch.counts.off is None:
+                try:
+                    watch.count(*batch_tokens(inputs))
+                except Exception as error:
+                    watch.counts.turn_off(f"the token ids of a batch were not found: {error}")
+            return original(model, inputs, *args, **kwargs)
+
+        trainer.training_step = counted
+        self._counted = (trainer, counted, replaced)
+
+    def _uncount(self) -> None:
+        """Puts the Trainer's method back, unless another has replaced it meanwhile."""
+        trainer, counted, replaced = self._counted
+        if trainer is not None and trainer.__dict__.get("training_step") is counted:
+            if replaced is None:
+                del trainer.training_step
+            else:
+                trainer.training_step = replaced
+        self._counted = (None, None, None)
 
 
 def logging_steps(args: TrainingArguments, state: TrainerState, dataloader: Any) -> StepRule:
@@ -126,11 +173,11 @@ def _sinks(
     return sinks
 
 
-def _sender(frame: FrameType | None) -> CallbackHandler | None:
-    """The handler that sent the event, however many methods of a subclass have passed it on."""
+def _caller(kind: type[T], frame: FrameType | None) -> T | None:
+    """The object of that kind that the event came from, however many methods have passed it on."""
     while frame is not None:
-        if isinstance(sender := frame.f_locals.get("self"), CallbackHandler):
-            return sender
+        if isinstance(caller := frame.f_locals.get("self"), kind):
+            return caller
         frame = frame.f_back
     return None
 
@@ -139,7 +186,8 @@ def _through(
     reporter: TrainerCallback, args: TrainingArguments, state: TrainerState, control: TrainerControl, kwargs: Any
 ) -> Sink:
     def sink(metrics: Metrics, step: int) -> None:
-        reporter.on_log(args, state, control, logs=dict(metrics.scalars), **kwargs)
+        if metrics.scalars:
+            reporter.on_log(args, state, control, logs=dict(metrics.scalars), **kwargs)
 
     sink.__name__ = type(reporter).__name__
     return sink

@@ -14,7 +14,8 @@ import xarray
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
-from curvewatch import layout, live, open_run
+from curvewatch import layout, open_run
+from curvewatch.live.keys import ALL_KEYS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^### (.+?)\n.*?^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
@@ -23,14 +24,9 @@ TEXT = "the cat sat on the mat and the dog sat on the log while the sun went dow
 
 def key_rows() -> list[str]:
     """The table of metric keys, as the code has it."""
-    parts = (
-        ("curvewatch/<set>", live.METRICS),
-        ("curvewatch/<set>", live.HISTOGRAMS),
-        ("curvewatch/watch", live.WATCH_METRICS),
-    )
     return [
         f"| `{prefix}/{key}` | {unit} | {about} |"
-        for prefix, metrics in parts
+        for prefix, metrics in ALL_KEYS.items()
         for key, (unit, about) in metrics.items()
     ]
 
@@ -145,17 +141,18 @@ def test_the_file_holds_exactly_the_documented_datasets_and_attributes(names):
     exec(dict(BLOCKS)["Plain loop"].replace("n_tokens=10_000", "n_tokens=100"), names)
     with h5py.File("runs/gpt2/curves.h5") as file:
         datasets = {name for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        without_prompts = [one for one in layout.DATASETS if one not in layout.SAMPLES]
-        assert datasets == {one.name for one in without_prompts}
+        # A plain run: nothing sampled, and nobody counts its batches.
+        always = [one for one in layout.DATASETS if one not in (*layout.SAMPLES, *layout.COUNTS)]
+        assert datasets == {one.name for one in always}
         assert set(file) - datasets == {layout.PROVENANCE, "_journal"}
         assert list(file[layout.PROVENANCE]) == ["sessions"]
         assert set(file.attrs) == set(layout.SET_ATTRIBUTES) | set(layout.ROOT_ATTRIBUTES)
-        for dataset in without_prompts:
+        for dataset in always:
             kind = h5py.string_dtype() if dataset.dtype == layout.TEXT else np.dtype(dataset.dtype)
             assert file[dataset.name].dtype == kind, dataset.name
             assert file[dataset.name].attrs.get("units", "") == dataset.units
     with xarray.open_dataset("runs/gpt2/curves.h5", engine="h5netcdf") as labelled:
-        for dataset in without_prompts:
+        for dataset in always:
             assert labelled[dataset.name].dims == dataset.dims, dataset.name
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from curvewatch.errors import RunFileError as RunFileError
     from curvewatch.errors import ScoringError as ScoringError
     from curvewatch.errors import TokenSetMismatchError as TokenSetMismatchError
+    from curvewatch.live import Live as Live
     from curvewatch.observation import Observation as Observation
+    from curvewatch.prompts import Prompts as Prompts
     from curvewatch.run import Run as Run
     from curvewatch.run import open_run as open_run
     from curvewatch.runfile import RunFile as RunFile
@@ -28,7 +30,9 @@ _ROOMS = {
     "CurvewatchError": "errors",
     "FileBusyError": "errors",
     "ForeignFileError": "errors",
+    "Live": "live",
     "Observation": "observation",
+    "Prompts": "prompts",
     "Run": "run",
     "RunFile": "runfile",
     "RunFileError": "errors",

@@ -75,8 +75,22 @@ SAMPLES = (
     Dataset("sample_repetition", ("sample",), "int32", "1", "tokens at its end that repeat one unit"),
     Dataset("sample_status", ("sample",), TEXT, "", "why it ends: length, eos, context or nonfinite"),
 )
-RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample")
-DATASETS = (*STEPS, *CURVES, *TOKENS, *SAMPLES)
+# How often the targets occur in the training text; only in files of runs that know.
+COUNTED = (
+    Dataset("counted_id", ("counted_id",), "int32", "1", "the distinct targets (with token counts)"),
+    Dataset("corpus_count", ("counted_id",), "float64", "1", "occurrences in the training text, as given; else NaN"),
+)
+# float64 holds every count that can occur, and NaN where one is not known.
+TRAINING_COUNTS = (
+    Dataset(
+        "training_count", ("step", "counted_id"), "float64", "1", "occurrences in the batches trained on so far", True
+    ),
+    Dataset("saved_step", ("saved_step",), "int64", "1", "steps with a checkpoint and without a row"),
+    Dataset("saved_count", ("saved_step", "counted_id"), "float64", "1", "occurrences up to then"),
+)
+COUNTS = (*COUNTED, *TRAINING_COUNTS)
+RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample", "saved_step")
+DATASETS = (*STEPS, *CURVES, *TOKENS, *SAMPLES, *COUNTS)
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 
 # Attributes of a set's group (the root, if there is one set), and what they hold.
@@ -110,8 +124,10 @@ def chunks(dataset: Dataset, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (max(16, min(256, (1 << 18) // columns)), columns)
     if dataset.dims == ("step",):
         return (1024,)
-    if dataset.dims == ("sample",):
+    if dataset.dims in (("sample",), ("saved_step",)):
         return (64,)
+    if dataset.dims[-1] == "counted_id" and len(dataset.dims) == 2:
+        return (8, max(1, min(shape[1], 16_384)))
     # Whole rows, about a million numbers to a chunk.
     inner = max(1, math.prod(shape[1:]))
     return (max(1, min(shape[0], (1 << 20) // inner)), *(max(1, extent) for extent in shape[1:]))

@@ -7,10 +7,14 @@ import logging
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curvewatch.runfile import Row, RunFile
+from curvewatch.sampled import Sample
 
 logger = logging.getLogger("curvewatch")
 
@@ -84,6 +88,25 @@ class Recorder:
     def rewrite_scorer(self, name: str, settings: dict[str, Any]) -> None:
         """Queues a change of the scorer settings on record."""
         self._add_job(lambda: self._file.rewrite_scorer(name, settings))
+
+    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]]) -> None:
+        """Queues the counts at a checkpoint."""
+        self._add_job(lambda: self._file.save_counts(step, counts))
+
+    def add_samples(self, samples: Sequence[Sample]) -> None:
+        """Queues what the model wrote behind fixed prompts."""
+        self._add_job(lambda: self._file.add_samples(samples))
+
+    def surprisal(self, name: str, step: int) -> NDArray[np.float32]:
+        """Surprisal of a set at an earlier step, bits, wherever its row is by now.
+
+        Raises:
+            RunFileError: If the row was given up.
+        """
+        for row in tuple(self._rows):
+            if row.step == step:
+                return row.observations[name].surprisal_bits
+        return self._file.surprisal(name, step)
 
     def skip(self, step: int, why: str) -> None:
         """Queues a note that a planned step was not scored."""

@@ -11,7 +11,7 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,21 @@ BLOCK_IDS = 1 << 22
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What is known of how often the targets of a set occur in the training text.
+
+    Attributes:
+        ids_D: The distinct targets.
+        corpus_count_D: Their occurrences, as given; None if they are not.
+        training: Whether each row comes with their occurrences in the batches trained on so far.
+    """
+
+    ids_D: NDArray[np.int64]
+    corpus_count_D: NDArray[Any] | None
+    training: bool
+
+
+@dataclass(frozen=True)
 class SetRecord:
     """What a run file keeps of one token set and of how it is scored.
 
@@ -43,11 +58,13 @@ class SetRecord:
         tokens: The set.
         model_vocab_size: Outputs of the model; chance is their log2.
         scorer: Settings of the scorer (road, batch size, precision).
+        counted: How often its targets occur; None if that is not asked for.
     """
 
     tokens: TokenSet
     model_vocab_size: int
     scorer: Mapping[str, Any]
+    counted: Counted | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +95,15 @@ class Row:
         seconds: Wall time of scoring.
         time: Unix time.
         observations: By name of the set.
+        counts: By name of the set, occurrences of its distinct targets in the batches trained on so far; without an
+            entry they are not known.
     """
 
     step: int
     seconds: float
     time: float
     observations: Mapping[str, Observation]
+    counts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 class RunFile:
@@ -179,7 +199,7 @@ class RunFile:
             raise ValueError(f"step={row.step}: the file already holds step {self.steps[-1]}; rows come in order.")
         with self._file.transaction() as h5:
             for name in self._names:
-                _append(_group(h5, self._names, name), row, row.observations[name])
+                _append(_group(h5, self._names, name), row, row.observations[name], row.counts.get(name))
         self.steps.append(row.step)
 
     def skip(self, step: int, why: str) -> None:
@@ -191,6 +211,48 @@ class RunFile:
                 for key, value in (("skipped_step", step), ("skipped_why", why)):
                     group[key].resize((n + 1,))
                     group[key][n] = value
+
+    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]]) -> None:
+        """Keeps the counts at a step with a checkpoint and without a row, for a run that is resumed there.
+
+        Args:
+            step: Of the checkpoint.
+            counts: As in a `Row`.
+        """
+        with self._file.transaction() as h5:
+            for name, counts_D in counts.items():
+                group = _group(h5, self._names, name)
+                if "saved_count" in group:
+                    n = _keep_saved(group, step - 1)
+                    for key, value in (("saved_step", step), ("saved_count", counts_D)):
+                        group[key].resize(n + 1, axis=0)
+                        group[key][n] = value
+
+    def surprisal(self, name: str, step: int) -> NDArray[np.float32]:
+        """Surprisal of a set at one of `steps`, bits, shape [N].
+
+        Raises:
+            RunFileError: If there is no such row.
+        """
+        with snapshot(self.path) as h5:
+            group = _group(h5, self._names, name)
+            found = np.flatnonzero(group["step"][:] == step)
+            if not found.size:
+                raise RunFileError(f"step={step}: {self.path} has no such row.")
+            surprisal_N: NDArray[np.float32] = group["surprisal"][found[-1]]
+        return surprisal_N
+
+    def counts_at(self, name: str, step: int) -> NDArray[np.float64] | None:
+        """Occurrences of a set's distinct targets in the batches trained on up to `step`; None if not known."""
+        with snapshot(self.path) as h5:
+            group = _group(h5, self._names, name)
+            for steps, counts in (("step", "training_count"), ("saved_step", "saved_count")):
+                if counts in group:
+                    found = np.flatnonzero(group[steps][:] == step)
+                    counts_D = group[counts][found[-1]] if found.size else np.full(1, np.nan)
+                    if np.isfinite(counts_D).all():
+                        return np.asarray(counts_D, np.float64)
+        return None
 
     def add_samples(self, samples: Sequence[Sample]) -> None:
         """Puts on record what the model wrote at one step; earlier records of that step, or of later ones, give way.
@@ -322,9 +384,15 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     extents = {"step": 0, "token": len(tokens), "sequence": tokens.n_sequences, "place": tokens.context,
                "vocabulary_id": len(texts or ()), "planned_step": 0, "skipped_step": 0}  # fmt: skip
     without_texts = ("target_text", "vocabulary_id", "vocabulary_text")
-    always = (*layout.STEPS, *layout.CURVES, *layout.TOKENS)
-    wanted = [one for one in always if texts is not None or one.name not in without_texts]
-    _create_all(group, wanted, extents)
+    wanted = [*layout.STEPS, *layout.CURVES, *layout.TOKENS]
+    counted = record.counted
+    if counted is not None:
+        extents |= {"counted_id": len(counted.ids_D), "saved_step": 0}
+        wanted += [*layout.COUNTED, *(layout.TRAINING_COUNTS if counted.training else ())]
+    _create_all(group, [one for one in wanted if texts is not None or one.name not in without_texts], extents)
+    if counted is not None:
+        group["counted_id"][:] = counted.ids_D
+        group["corpus_count"][:] = np.nan if counted.corpus_count_D is None else counted.corpus_count_D
     group["token"][:] = np.arange(len(tokens), dtype=np.int32)
     group["sequence"][:] = np.arange(tokens.n_sequences, dtype=np.int32)
     group["place"][:] = np.arange(tokens.context, dtype=np.int32)
@@ -412,13 +480,22 @@ def _keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int, keep_through: i
     for name in names:
         group = _group(h5, names, name)
         for dataset in layout.DATASETS:
-            if dataset.grows:
+            if dataset.grows and dataset.name in group:
                 group[dataset.name].resize(n_rows, axis=0)
         n_skipped = int(np.searchsorted(group["skipped_step"][:], keep_through, side="right"))
         for key in ("skipped_step", "skipped_why"):
             group[key].resize((n_skipped,))
         if "sample" in group:
             _keep_samples(group, keep_through)
+        if "saved_step" in group:
+            _keep_saved(group, keep_through)
+
+
+def _keep_saved(group: h5py.Group, keep_through: int) -> int:
+    n_kept = int(np.searchsorted(group["saved_step"][:], keep_through, side="right"))
+    for key in ("saved_step", "saved_count"):
+        group[key].resize(n_kept, axis=0)
+    return n_kept
 
 
 def _keep_samples(group: h5py.Group, keep_through: int) -> int:
@@ -452,7 +529,7 @@ def _clean(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _append(group: h5py.Group, row: Row, observation: Observation) -> None:
+def _append(group: h5py.Group, row: Row, observation: Observation, counts_D: NDArray[Any] | None) -> None:
     n_tokens = group["token"].shape[0]
     if len(observation) != n_tokens:
         raise ValueError(f"observations: {len(observation):,} tokens were scored, the file has {n_tokens:,}.")
@@ -465,6 +542,8 @@ def _append(group: h5py.Group, row: Row, observation: Observation) -> None:
             "seconds": row.seconds,
             "time": row.time,
         }
+    if "training_count" in group:
+        values["training_count"] = np.nan if counts_D is None else counts_D
     t = group["step"].shape[0]
     for name, value in values.items():
         group[name].resize(t + 1, axis=0)

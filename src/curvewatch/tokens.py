@@ -21,22 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from curvewatch import text as text_room
 from curvewatch.positions import choose_positions
 from curvewatch.token_input import IntArray, as_ids, check_counts, given_positions, read_text, rows_of
+from curvewatch.token_view import TokenView
 
 OBJECTIVES = ("causal",)
-
-
-@dataclass(frozen=True)
-class TokenView:
-    """One scored token as a person reads it: the text before it, and the token itself."""
-
-    index: int
-    sequence_index: int
-    position: int
-    context: str
-    target: str
-
-    def __str__(self) -> str:
-        return f"{self.context}⟦{self.target}⟧"
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,17 +23,22 @@ class TrainingCounts:
 
     Args:
         vocab_size: Ids lie below it; others (padding of -100, say) are no tokens.
-        first_V: Counts to go on from, where training resumes.
 
     Attributes:
         off: Why nothing can be told; None when all is well.
     """
 
-    def __init__(self, vocab_size: int, first_V: NDArray[Any] | None = None) -> None:
+    def __init__(self, vocab_size: int) -> None:
         self._vocab_size = vocab_size
-        self._first_V = first_V
+        self._first_V: NDArray[np.int64] | None = None
         self._counts_V: torch.Tensor | None = None
         self.off: str | None = None
+
+    def begin_from(self, ids_D: NDArray[Any], counts_D: NDArray[Any]) -> None:
+        """Takes counts to go on from, on the rank that asks for `total`: all zero at the beginning of training."""
+        if self._first_V is None:
+            self._first_V = np.zeros(self._vocab_size, np.int64)
+        self._first_V[ids_D] = counts_D
 
     def add(self, ids: Any, mask: Any = None) -> None:
         """Counts a batch; never raises.
@@ -82,7 +87,7 @@ class TrainingCounts:
         if summed[-2] or not (summed[-1] or self._first_V is not None):
             return None
         total_V: NDArray[np.int64] = summed[:-2]
-        return total_V if self._first_V is None else total_V + self._first_V.astype(np.int64)
+        return total_V if self._first_V is None else total_V + self._first_V
 
 
 def batch_tokens(batch: Any) -> tuple[Any, Any]:
@@ -94,10 +99,10 @@ def batch_tokens(batch: Any) -> tuple[Any, Any]:
     Raises:
         TypeError: If it is none of these.
     """
-    if isinstance(batch, Mapping) or hasattr(batch, "keys"):
+    if isinstance(batch, Mapping):
         if "input_ids" not in batch:
             raise TypeError(f"the batch has {sorted(batch.keys())}, but no 'input_ids'")
-        mask = batch["attention_mask"] if "attention_mask" in batch else None
+        mask = batch.get("attention_mask")
         ids = batch["input_ids"]
         # Some models take a mask of another shape (4-D, or one for packed sequences).
         return ids, mask if mask is not None and tuple(mask.shape) == tuple(ids.shape) else None

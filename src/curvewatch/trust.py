@@ -53,7 +53,12 @@ _STANDARD_TYPES = {
 DAMAGE = (OSError, RuntimeError, KeyError)
 """What HDF5 raises when data can't be read."""
 _ANY = (*DAMAGE, ArithmeticError, AttributeError, IndexError, MemoryError, SystemError, TypeError, ValueError)
-_OPTIONAL = ("target_text", "vocabulary_id", "vocabulary_text", *(dataset.name for dataset in layout.SAMPLES))
+_OPTIONAL = (
+    "target_text",
+    "vocabulary_id",
+    "vocabulary_text",
+    *(dataset.name for dataset in (*layout.SAMPLES, *layout.COUNTS)),
+)
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")
 _NUMBERS = {"format_version", "max_steps", "max_overhead", "chance", "vocab_size", "model_vocab_size"}
 _JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list}

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from curvewatch import layout, provenance, ranks
+from curvewatch import provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError
-from curvewatch.live import LiveMetrics, Metrics
+from curvewatch.live import Live, Metrics
+from curvewatch.live.given import AUTO, TRAINING, given_for
+from curvewatch.live.metrics import Table
+from curvewatch.live.showing import Showing
 from curvewatch.observation import Observation
+from curvewatch.publishing import publish
 from curvewatch.recorder import Recorder, release
-from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
+from curvewatch.runfile import Counted, Row, RunFile, RunPlan, SetRecord
+from curvewatch.samples import TextSampler, samples_scalars, samples_table
 from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
 from curvewatch.tokens import TokenSet
-from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, function_sink
+from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
+from curvewatch.training_counts import TrainingCounts
 from curvewatch.undisturbed import Around, device_of, nothing_around, unwrap
+from curvewatch.watch_input import default_schedule, named_sets
 
 logger = logging.getLogger("curvewatch")
 
@@ -51,10 +59,15 @@ class Watch:
         log: `log(scalars, step)`, called with each observation's metrics besides W&B.
         max_overhead: Budget: the share of the wall time since the start that training may wait for the watch. What is
             planned beyond it is skipped (never the first and the last step) and put on record; None: no limit.
+        live: What is shown live besides what always is; see `Live`.
+
+    Attributes:
+        showing: On rank 0, once started: the live state of each set (`showing.sets[name]`); else None.
 
     Raises:
         TypeError: If `tokens` is no token set.
         ValueError: If another argument makes no sense.
+        TokenSetMismatchError: If n-gram surprisals are those of another token set.
     """
 
     def __init__(
@@ -69,15 +82,21 @@ class Watch:
         on_error: str = "warn",
         log: LogFunction | None = None,
         max_overhead: float | None = None,
+        live: Live | None = None,
     ) -> None:
         if on_error not in ON_ERROR:
             raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
         if log is not None and not callable(log):
             raise ValueError(f"log={log!r}: a function log(scalars, step) is expected.")
+        if live is not None and not isinstance(live, Live):
+            raise TypeError(f"live={live!r}: a curvewatch.Live is expected.")
         self.tokens = named_sets(tokens)
+        self.live = live or Live()
+        self._given = given_for(self.live, self.tokens)
         self.path = os.path.abspath(os.fspath(path))  # the script may change its folder later
         self.max_steps = max_steps
         self.schedule = Schedule.of(schedule) if schedule is not None else None
+        self._forward = forward
         self._scorers = {name: Scorer(one, batch_size=batch_size, forward=forward) for name, one in self.tokens.items()}
         self._automatic_batches = batch_size == "auto"
         self._on_error = on_error
@@ -89,7 +108,10 @@ class Watch:
         self.plan: Plan | None = None
         self.file: RunFile | None = None
         self._recorder: Recorder | None = None
-        self._live: dict[str, LiveMetrics] = {}
+        self.showing: Showing | None = None
+        self.counts: TrainingCounts | None = None
+        self._sampler: TextSampler | None = None
+        self._last_scored = -1
         self._sinks: Sequence[Sink] = ()
         self._last_step = -1
         self._failures = 0
@@ -111,6 +133,7 @@ class Watch:
         sinks: Sequence[Sink] | None = None,
         around: Around = nothing_around,
         host: dict[str, Any] | None = None,
+        counts_batches: bool = False,
     ) -> None:
         """Checks everything, and creates or continues the run file. A collective on several ranks.
 
@@ -124,6 +147,7 @@ class Watch:
             sinks: Where metrics are shown; None: in an active W&B run.
             around: Opened around each scoring; the host's precision context.
             host: The host's name and settings, for the record.
+            counts_batches: Whether the host calls `count` for every batch.
 
         Raises:
             ScoringError: If model and token set don't fit.
@@ -137,9 +161,21 @@ class Watch:
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
         for scorer in self._scorers.values():
             scorer.prepare(model, around)
+        if self.live.prompts is not None:
+            # Where a model's configuration names no limit, no more is fed to it than scoring does.
+            context = max(one.context for one in self.tokens.values()) - 1
+            self._sampler = TextSampler(self.live.prompts, forward=self._forward, context=max(1, context))
+            self._sampler.prepare(model, around)
+        given = any(one.corpus_count_D is not None for one in self._given.values())
+        wanted = self.live.token_counts
+        if isinstance(wanted, str) and (wanted == TRAINING or (wanted == AUTO and counts_batches and not given)):
+            self.counts = TrainingCounts(max(one.prepared.vocab_size for one in self._scorers.values()))
         self._open_file(unwrap(model), step, host or {"name": "plain loop"})
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
+        for sink in self._sinks:
+            if isinstance(sink, WandbSink):
+                sink.about = self._about()
         self._from_step = step
         self._cost = Cost(self._max_overhead)
 
@@ -150,31 +186,33 @@ class Watch:
         failure: Exception | None = None
         if ranks.rank() == 0:
             try:
-                records = {
-                    name: SetRecord(scorer.tokens, scorer.prepared.vocab_size, scorer.settings)
-                    for name, scorer in self._scorers.items()
-                }
+                records = {name: self._set_record(name) for name in self._scorers}
                 run_plan = RunPlan(
                     self.max_steps,
                     self.plan.steps(),
                     self.plan.schedule.description,
-                    provenance.of_session(model, host),
+                    self._session(model, host),
                     self._max_overhead,
                 )
                 release(self.path)
                 # A run that starts anew scores step 0 again, since its first weights may be others.
                 self.file = RunFile.start(self.path, records, run_plan, keep_through=step if step > 0 else -1)
                 settings = {name: self.file.scorer_settings(name) for name in self._scorers}
-                for name, scorer in self._scorers.items():
-                    self._live[name] = LiveMetrics(len(scorer.tokens), self.chance(name), self.max_steps)
-                    self._live[name].replay(self.file.rows(name))
+                self._recorder = Recorder(self.file)
+                self.showing = self._replayed(self.file, self._recorder)
+                if self.counts is not None:
+                    self._count_from(self.file, step)
                 found = (None, self.file.steps[-1] if self.file.steps else -1, settings)
             except Exception as error:
                 # Whatever it is: the other ranks wait to hear of it.
                 failure, found = error, (f"{type(error).__name__}: {error}", -1, {})
-                if self.file is not None:
+                if self._recorder is not None:
+                    self._recorder.close()
+                    self._recorder = None
+                elif self.file is not None:
                     self.file.close()
         reason, self._last_step, settings = ranks.from_first(found)
+        self._last_scored = self._last_step
         if reason is not None:
             raise failure or RunFileError(f"on rank 0: {reason}")
         for name, scorer in self._scorers.items():
@@ -188,8 +226,48 @@ class Watch:
                     scorer.batch_size,
                     kept,
                 )
-        if self.file is not None:
-            self._recorder = Recorder(self.file)
+
+    def _session(self, model: nn.Module, host: dict[str, Any]) -> dict[str, Any]:
+        prompts = self.live.prompts
+        return {**provenance.of_session(model, host), **({"prompts": prompts.settings} if prompts is not None else {})}
+
+    def _set_record(self, name: str) -> SetRecord:
+        scorer, given = self._scorers[name], self._given[name]
+        counted = None
+        if given.corpus_count_D is not None or self.counts is not None:
+            counted = Counted(given.types.ids_D, given.corpus_count_D, self.counts is not None)
+        return SetRecord(scorer.tokens, scorer.prepared.vocab_size, scorer.settings, counted)
+
+    def _replayed(self, file: RunFile, recorder: Recorder) -> Showing:
+        """The live side, with all that the file holds already taken in."""
+        assert self.plan is not None
+        planned = self.plan.steps()
+        chance = {name: self.chance(name) for name in self.tokens}
+        last_step = int(planned[-1]) if len(planned) else None
+        # The recorder and not the watch, which would then keep itself alive through its own worker.
+        showing = Showing(self.tokens, chance, self._given, self.live, self.max_steps, last_step, recorder.surprisal)
+        for name in self.tokens if file.steps else ():
+            showing.replay(name, file.rows(name), len(file.steps), file.steps[-1])
+        return showing
+
+    def _count_from(self, file: RunFile, step: int) -> None:
+        """Goes on from the counts at `step`, as far as the file knows them; from nothing at the beginning."""
+        assert self.counts is not None
+        for name in self.tokens:
+            ids_D = self._given[name].types.ids_D
+            counts_D = file.counts_at(name, step) if step > 0 else np.zeros(len(ids_D))
+            if counts_D is None:
+                self.counts.turn_off(f"training goes on from step {step}, and what was counted up to it is not known")
+                return
+            self.counts.begin_from(ids_D, counts_D)
+
+    def _about(self) -> dict[str, Any]:
+        """What a tracker is told of the watch as a whole."""
+        sets = {
+            name: {"n_tokens": len(one), "chance_bits": self.chance(name), "set_hash": one.hash}
+            for name, one in self.tokens.items()
+        }
+        return {"run_file": self.path, "schedule": self.plan.schedule.description if self.plan else "", "sets": sets}
 
     def chance(self, name: str | None = None) -> float:
         """Chance surprisal of a set: log2 of the number of the model's outputs, bits. Known once started."""
@@ -226,6 +304,7 @@ class Watch:
         began = time.perf_counter()
         try:
             observations, seconds = self._score(model)
+            counts_V = self.counts.total() if self.counts is not None else None
         except Exception as error:
             # Ranks have agreed on what a scorer can fail by; whatever else there is must not stop training either.
             self._scoring_failed(step, error)
@@ -234,11 +313,13 @@ class Watch:
             self._last_step = step
         self._failures = 0
         scalars: dict[str, float] = {}
-        failure: Exception | None = None
+        shown, failure = self._sample(model, step)
+        self._last_scored = step
         if self._recorder is not None:
-            failure = self._record(step, observations, seconds)
+            counts = self._counts_by_set(step, counts_V)
+            failure = self._record(step, observations, seconds, counts) or failure
             try:
-                scalars = self._show(step, observations, seconds, began)
+                scalars = self._show(step, observations, seconds, counts, shown, began)
             except Exception as error:
                 failure = failure or self._report("showing metrics", step, error)
         self._cost.add(time.perf_counter() - began)
@@ -261,23 +342,54 @@ class Watch:
                 self._recorder.rewrite_scorer(name, scorer.settings)
         return observations, seconds
 
-    def _record(self, step: int, observations: dict[str, Observation], seconds: dict[str, float]) -> Exception | None:
+    def _sample(self, model: nn.Module, step: int) -> tuple[Metrics, Exception | None]:
+        """Text from the model, if it is time for some. All ranks decide alike, and do the same forward passes."""
+        sampler = self._sampler
+        if sampler is None or not sampler.prompts.due(step, self._last_scored, self.max_steps):
+            return Metrics(), None
+        try:
+            samples = sampler.sample(model, step)
+        except Exception as error:
+            return Metrics(), self._report("sampling text", step, error)
+        if self._recorder is not None:
+            self._recorder.add_samples(samples)
+        columns, rows = samples_table(samples)
+        return Metrics(samples_scalars(samples), tables={"curvewatch/text/samples": Table(columns, rows)}), None
+
+    def _counts_by_set(self, step: int, counts_V: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+        """Occurrences of each set's distinct targets in the batches so far; without an entry they are not known."""
+        if counts_V is None:
+            return {}
+        return {name: counts_V[given.types.ids_D] for name, given in self._given.items()}
+
+    def _record(
+        self,
+        step: int,
+        observations: dict[str, Observation],
+        seconds: dict[str, float],
+        counts: dict[str, NDArray[Any]],
+    ) -> Exception | None:
         assert self._recorder is not None
         self._behind = self._recorder.behind
-        taken = self._recorder.submit(Row(step, sum(seconds.values()), time.time(), observations))
+        taken = self._recorder.submit(Row(step, sum(seconds.values()), time.time(), observations, counts))
         return None if taken and self._recorder.error is None else self._recorder.error or RunFileError("row given up")
 
     def _show(
-        self, step: int, observations: dict[str, Observation], seconds: dict[str, float], began: float
+        self,
+        step: int,
+        observations: dict[str, Observation],
+        seconds: dict[str, float],
+        counts: dict[str, NDArray[Any]],
+        everything: Metrics,
+        began: float,
     ) -> dict[str, float]:
         assert self._recorder is not None
-        everything = Metrics({}, {})
-        for name, observation in observations.items():
-            metrics = self._live[name].update(step, observation)
-            metrics.scalars["seconds"] = seconds[name]
-            named = metrics.prefixed(f"curvewatch/{name}")
-            everything.scalars.update(named.scalars)
-            everything.histograms.update(named.histograms)
+        assert self.showing is not None
+        given = {name: one.corpus_count_D for name, one in self._given.items() if one.corpus_count_D is not None}
+        everything.add(self.showing.update(step, observations, given or counts))
+        everything.scalars.update({f"curvewatch/{name}/seconds": one for name, one in seconds.items()})
+        for failed_step, error in self.showing.failures():
+            self._report("following the smoothed curves", failed_step, error)
         waited = time.perf_counter() - began
         own = {
             "step": step,
@@ -329,7 +441,7 @@ class Watch:
             logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._failures)
         if self._recorder is not None:
             self._recorder.skip(step, why)
-            self._send(Metrics(_own_keys({"step": step, **self._troubles()}), {}), step)
+            self._send(Metrics(_own_keys({"step": step, **self._troubles()})), step)
 
     def _report(self, what: str, step: int, error: Exception) -> Exception:
         sign = f"{what}: {type(error).__name__}"
@@ -359,11 +471,36 @@ class Watch:
             n_tokens=sum(len(one) for one in self.tokens.values()),
         )
 
+    def count(self, ids: Any, mask: Any = None) -> None:
+        """Counts the tokens of a batch that is trained on, for what is shown by frequency; every rank its own.
+
+        A plain loop calls it for every batch, with `live=Live(token_counts="training")`; callbacks do it by
+        themselves. It never raises and never waits for the device.
+
+        Args:
+            ids: Token ids, an integer tensor of any shape.
+            mask: Of the same shape; 0 where there is no token (padding). None: all are.
+        """
+        if self.counts is not None:
+            self.counts.add(ids, mask)
+
+    def checkpoint(self, step: int) -> None:
+        """Keeps the token counts at a checkpoint, for a run that is resumed there. A collective on several ranks.
+
+        Args:
+            step: Updates done.
+        """
+        if self.counts is None or self._aside or step == self._last_scored:
+            return
+        counts = self._counts_by_set(step, self.counts.total())
+        if self._recorder is not None and counts:
+            self._recorder.save_counts(step, counts)
+
     def finish(self, model: nn.Module, step: int) -> None:
         """The end of training: scores the last step if the schedule wants it and it was not foreseen, and closes."""
         if self.plan is not None and self.plan.schedule.last and step > 0:
             self.observe(model, step, force=True)
-        self.close()
+        self._end(well=True)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Waits until all observations are committed; whether they are."""
@@ -371,53 +508,35 @@ class Watch:
 
     def close(self) -> None:
         """Commits what is queued and closes the file; nothing is scored after it. Done at exit if forgotten."""
+        self._end(well=False)
+
+    def _end(self, *, well: bool) -> None:
         self._aside = True
-        if self._recorder is not None:
-            self._recorder.close()
-            self._recorder = None
+        recorder, self._recorder = self._recorder, None
+        if recorder is None:
+            return
+        try:
+            if self.showing is not None:
+                last = self.showing.close(tables=well)
+                if last:
+                    self._send(last, self._last_scored)
+        except Exception as error:
+            self._report("showing the last metrics", self._last_scored, error)
+        finally:
+            recorder.close()
+        if well and self.file is not None and self.file.steps:
+            publish(self.path, list(self.tokens), report=self.live.report, artifact=self.live.artifact)
 
     def __enter__(self) -> Watch:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, failure: object, *_: object) -> None:
+        self._end(well=failure is None)
 
 
 def _own_keys(own: Mapping[str, float]) -> dict[str, float]:
     # Plain Python numbers: hosts put what they are given into JSON.
     return {f"curvewatch/watch/{key}": float(value) for key, value in own.items()}
-
-
-def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]:
-    """Token sets by name; a single one is called "eval".
-
-    Raises:
-        TypeError: If there is anything but token sets.
-        ValueError: If a name can't be used in keys and files, or there is none.
-    """
-    if isinstance(tokens, TokenSet):
-        return {layout.DEFAULT_SET: tokens}
-    if not isinstance(tokens, Mapping) or not all(isinstance(one, TokenSet) for one in tokens.values()):
-        raise TypeError(
-            f"tokens: a TokenSet or a dict of them is expected, got {type(tokens).__name__}. Build one with "
-            "TokenSet.from_text, .from_dataset or .from_sequences."
-        )
-    if not tokens:
-        raise ValueError("tokens={}: at least one token set is needed.")
-    taken = {*layout.BY_NAME, layout.PROVENANCE, "watch"}
-    for name in tokens:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in taken:
-            raise ValueError(
-                f"tokens: the name {name!r} can't be used. Letters, digits, '_', '-' and '.' make a name; "
-                f"{', '.join(sorted(taken))} are taken."
-            )
-    return dict(tokens)
-
-
-def default_schedule(max_steps: int | None) -> Schedule:
-    """Where no logging steps are known: ten steps a decade, and every fiftieth part of the run."""
-    logarithmic = Schedule.log(10)
-    return logarithmic if max_steps is None else logarithmic | Schedule.every(max(1, max_steps // 50))
 
 
 def _synchronise(model: nn.Module) -> None:

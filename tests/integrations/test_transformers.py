@@ -12,14 +12,13 @@ import torch
 
 from curvewatch import Scorer, open_run
 from curvewatch.integrations.transformers import CurveWatchCallback
-from curvewatch.live import HISTOGRAMS, METRICS, WATCH_METRICS
 from tests.support.hosts import Watching, run, run_trainer
+from tests.support.keys import always, unknown
 from tests.support.models import gpt2, random_tokens
 from tests.support.offline import rows
 from tests.support.trainings import Training
 
 TRAINING = Training(steps=5, log_every=2)
-SCALARS = {f"curvewatch/eval/{key}" for key in METRICS} | {f"curvewatch/watch/{key}" for key in WATCH_METRICS}
 
 
 @pytest.fixture
@@ -45,10 +44,9 @@ def test_wandb(wandb_folder: Path) -> None:
     losses = [row for row in found if "train/loss" in row]
     assert [row["train/global_step"] for row in losses] == [2, 4], "the Trainer's own rows are as ever"
     keys = {key.rpartition(".")[0] if "histogram." in key else key for key in ours[-1]}
-    histograms = {f"curvewatch/eval/{key}" for key in HISTOGRAMS}
     # No token is acquired in five steps, so there is no median of the steps at which it was.
-    missing = {"curvewatch/eval/acquisition_step_median"}
-    assert keys - {"_step", "train/global_step"} == (SCALARS - missing) | histograms
+    assert always(histograms=True) - keys == {"curvewatch/eval/acquisition_step_median"}
+    assert unknown(keys) == set()
     file = open_run(wandb_folder / "curves.h5")
     for row, surprisal in zip(ours, file.surprisal[:], strict=True):
         assert row["curvewatch/eval/surprisal_mean"] == pytest.approx(surprisal.mean(), rel=1e-5)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curvewatch.analysis.moment import Moment
 from curvewatch.measures import MeasureWarning, SmoothedCurves, measure_curves, smooth_curves
 from curvewatch.run import Run
-from curvewatch.tokens import TokenSet, TokenView
+from curvewatch.token_view import TokenView, view_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,19 +97,3 @@ def curve_of(run: Run, i: int) -> TokenCurve:
         measures={name: table[name][0].item() for name in table},
         source=run.path.name,
     )
-
-
-def view_of(tokens: TokenSet, i: int, width: int | None = None) -> TokenView:
-    """Context and target of token `i`, as ids where the set has no texts.
-
-    Raises:
-        IndexError: If there is no token `i`.
-    """
-    if tokens.tokenizer is not None or tokens.vocabulary is not None:
-        return tokens.show(i, width)
-    if not -len(tokens) <= i < len(tokens):
-        raise IndexError(f"i={i}: this token set has tokens 0 to {len(tokens) - 1}.")
-    i %= len(tokens)
-    s, p = int(tokens.sequence_index[i]), int(tokens.position[i])
-    before = tokens.sequence(s)[max(0, p - width) if width is not None else 0 : p]
-    return TokenView(i, s, p, "".join(f"⟨{t}⟩" for t in before), f"⟨{int(tokens.target[i])}⟩")

@@ -28,7 +28,11 @@ class BandMetrics:
         self._counts_D: NDArray[Any] | None = None
 
     def update(
-        self, counts_D: NDArray[Any], surprisal_N: NDArray[np.float32], acquired_N: NDArray[Any], forgotten_N: NDArray[Any]
+        self,
+        counts_D: NDArray[Any],
+        surprisal_N: NDArray[np.float32],
+        acquired_N: NDArray[Any],
+        forgotten_N: NDArray[Any],
     ) -> dict[str, float]:
         """The metrics, keys as in `BAND_METRICS`; of an empty band there are none.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curvewatch.sampled import TEXT_METRICS
+from curvewatch.sampled import TEXT_METRICS as TEXT_METRICS
 
 # Behind "curvewatch/<set>/".
 METRICS = {
@@ -44,9 +44,9 @@ HISTOGRAMS = {
 # Of the smoothed curves. "Provisional": a token's minimum may still be to come, and its threshold moves with it.
 SMOOTHED_METRICS = {
     "smoothed/step": ("step", "the observation that the other `smoothed/` values stand for"),
-    "smoothed/acquired_share": ("share", "tokens whose smoothed curve has come halfway from chance to its minimum; provisional"),
-    "smoothed/acquisition_step_median": ("step", "median age of acquisition (halfway threshold) of those; provisional"),
-    "smoothed/forgettability_mean": ("bit", "mean forgettability: all rises of the smoothed curve so far; provisional"),
+    "smoothed/acquired_share": ("share", "smoothed curves halfway from chance to their minimum; provisional"),
+    "smoothed/acquisition_step_median": ("step", "their median age of acquisition (halfway threshold); provisional"),
+    "smoothed/forgettability_mean": ("bit", "mean forgettability, all rises of a smoothed curve; provisional"),
     "smoothed/forgettability_p90": ("bit", "its 90th percentile; provisional"),
     "smoothed/forgetting_events_total": (
         "count",
@@ -66,6 +66,11 @@ SMOOTHED_HISTOGRAMS = {
 }
 # For each watched token; "<i> <text>" is its index in the set and its text.
 WATCHED_METRICS = {"watched/<i> <text>": ("bit", "surprisal of one watched token")}
+# Now and then, and at the end; in W&B only.
+TABLES = {
+    "watched_curves": ("bit", "the curves of the watched tokens as one chart (needs `plotly`)"),
+    "most_forgotten": ("table", "the tokens most forgotten so far, with context, events and surprisal now"),
+}
 # Behind "curvewatch/watch/": what the watch as a whole costs and how it fares.
 WATCH_METRICS = {
     "step": ("step", "updates done: the step under which the row stands in the run file"),
@@ -76,6 +81,8 @@ WATCH_METRICS = {
     "failures": ("count", "planned observations whose scoring failed"),
     "stepped_aside": ("0 or 1", "1 once the watch has given up, after three failures in a row"),
 }
+# Behind "curvewatch/text/", in W&B only.
+TEXT_TABLES = {"samples": ("table", "what the model wrote behind the prompts")}
 
 SET_KEYS = {
     **METRICS,
@@ -85,10 +92,11 @@ SET_KEYS = {
     **SMOOTHED_METRICS,
     **SMOOTHED_HISTOGRAMS,
     **WATCHED_METRICS,
+    **TABLES,
 }
 # By prefix, all there are.
 ALL_KEYS = {
     "curvewatch/<set>": SET_KEYS,
-    "curvewatch/text": TEXT_METRICS,
+    "curvewatch/text": {**TEXT_METRICS, **TEXT_TABLES},
     "curvewatch/watch": WATCH_METRICS,
 }

@@ -47,24 +47,48 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Curves over one axis, for trackers that draw charts.
+
+    Attributes:
+        title: Of the chart.
+        x_name: Of the axis.
+        x: Common to all curves.
+        ys: One sequence a curve, as long as `x`.
+        names: One a curve.
+    """
+
+    title: str
+    x_name: str
+    x: Sequence[float]
+    ys: Sequence[Sequence[float]]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Metrics:
     """What is logged at one observation.
 
     Attributes:
         scalars: By key; those without a value yet (no token acquired, say) are left out.
         histograms: By key.
-        tables: By key; rarely any.
+        tables: Tables and charts by key; rarely any.
     """
 
     scalars: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Histogram] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    tables: dict[str, Table | Lines] = field(default_factory=dict)
 
     def prefixed(self, prefix: str) -> Metrics:
         """The same with `prefix/` before each key."""
-        parts = (self.scalars, self.histograms, self.tables)
-        scalars, histograms, tables = ({f"{prefix}/{key}": one for key, one in part.items()} for part in parts)
-        return Metrics(scalars, histograms, tables)
+        return Metrics(
+            {f"{prefix}/{key}": one for key, one in self.scalars.items()},
+            {f"{prefix}/{key}": one for key, one in self.histograms.items()},
+            {f"{prefix}/{key}": one for key, one in self.tables.items()},
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.scalars or self.histograms or self.tables)
 
     def add(self, other: Metrics) -> None:
         """Takes in another's values; its own of the same key give way."""

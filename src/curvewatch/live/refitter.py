@@ -78,12 +78,17 @@ class Refitter:
             self._jobs.append(job)
             self._changed.notify_all()
 
-    def take(self) -> tuple[list[tuple[str, Metrics]], list[tuple[int, Exception]]]:
-        """Metrics that came since the last time, by set and in order, and failures with their step."""
+    def take(self) -> list[tuple[str, Metrics]]:
+        """Metrics that came since the last time, by set and in order."""
         with self._changed:
-            done, failures = self._done, self._failures
-            self._done, self._failures = [], []
-        return done, failures
+            done, self._done = self._done, []
+        return done
+
+    def failures(self) -> list[tuple[int, Exception]]:
+        """Failures since the last time, with their step."""
+        with self._changed:
+            failures, self._failures = self._failures, []
+        return failures
 
     def close(self, timeout: float = 60.0) -> bool:
         """Finishes what is waiting; `take` has the last results afterwards.

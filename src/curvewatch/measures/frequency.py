@@ -60,7 +60,8 @@ def frequency_bands(types: TargetTypes, counts_D: ArrayLike, n_bands: int = 3) -
     """
     ranks_D = _ranks(np.asarray(counts_D), types.tokens_D)
     share_D = (ranks_D - 0.5) / types.tokens_D.sum()
-    return np.clip((share_D * n_bands).astype(np.int8), 0, n_bands - 1)[types.index_N]
+    band_D: NDArray[np.int8] = np.clip((share_D * n_bands).astype(np.int8), 0, n_bands - 1)
+    return band_D[types.index_N]
 
 
 def band_means(values_N: Floats | NDArray[np.bool_], band_N: NDArray[np.int8], n_bands: int) -> Float64:
@@ -74,9 +75,7 @@ def band_means(values_N: Floats | NDArray[np.bool_], band_N: NDArray[np.int8], n
     return means_B
 
 
-def frequency_correlations(
-    types: TargetTypes, counts_D: ArrayLike, measures: Mapping[str, Floats]
-) -> dict[str, float]:
+def frequency_correlations(types: TargetTypes, counts_D: ArrayLike, measures: Mapping[str, Floats]) -> dict[str, float]:
     """Returns Spearman's rank correlation of frequency with each measure, over the tokens that have a value.
 
     Frequency and its logarithm have the same ranks; ties share their mean rank.

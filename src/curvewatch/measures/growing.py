@@ -10,6 +10,7 @@ the last planned step is that of the fit to the whole curve (sums of products B'
 from __future__ import annotations
 
 import math
+
 import numpy as np
 from numpy.typing import NDArray
 

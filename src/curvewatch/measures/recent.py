@@ -55,7 +55,7 @@ class RecentSurprisal:
             self._steps.popleft()
 
     def mean(self) -> Float64:
-        """Mean surprisal in the window, bits, shape [N]; NaN where a value is NaN or infinite, as is that of no rows."""
+        """Mean surprisal in the window, bits, shape [N]; NaN where a value is NaN or infinite, and without rows."""
         with np.errstate(invalid="ignore", divide="ignore"):
             mean_N: Float64 = self._sum_N / self.rows
         mean_N[self._missing_N > 0] = np.nan

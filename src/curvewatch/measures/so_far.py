@@ -50,7 +50,8 @@ class SoFar:
     @property
     def acquired_N(self) -> NDArray[np.bool_]:
         """Tokens whose curve has come halfway."""
-        return (self.status_N == LEARNED) | (self.status_N == LEFT_CENSORED)
+        acquired_N: NDArray[np.bool_] = (self.status_N == LEARNED) | (self.status_N == LEFT_CENSORED)
+        return acquired_N
 
 
 def measure_so_far(growing: GrowingFit, *, chance: float, margin: float = 1.0, run: Map = map) -> SoFar:

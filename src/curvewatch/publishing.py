@@ -1,0 +1,61 @@
+"""What goes to W&B when a run has ended: the report page, and the run file if that is wanted."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from curvewatch.tracking import active_wandb_run
+
+logger = logging.getLogger("curvewatch")
+
+NEEDED = ("plotly",)
+
+
+def publish(path: str, sets: Sequence[str], *, report: bool, artifact: bool) -> None:
+    """Sends report and run file to the active W&B run, if there is one; never raises, since training has ended well.
+
+    Args:
+        path: The run file, closed.
+        sets: Names of its token sets.
+        report: Write the report page beside the run file, one a set, and log it.
+        artifact: Log the run file as an artifact.
+    """
+    run = active_wandb_run()
+    if run is None:
+        return
+    wandb, file = sys.modules["wandb"], Path(path)
+    try:
+        if report and _can_report():
+            for name in sets:
+                page = _write_report(file, name, only=len(sets) == 1)
+                # Into the summary and not a row of its own, which would move the script's numbering of rows.
+                run.summary[f"curvewatch/{name}/report"] = wandb.Html(str(page), inject=False)
+        if artifact:
+            kept = wandb.Artifact(f"{run.id}-curves", type="curvewatch-run", metadata={"sets": list(sets)})
+            kept.add_file(str(file), name=file.name)
+            run.log_artifact(kept)
+    except Exception as error:
+        logger.error("report or run file not logged to W&B: %s (both can be had from %s)", error, path, exc_info=error)
+
+
+def _can_report() -> bool:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        logger.info("no report: it needs %s (pip install 'curvewatch[analysis]')", ", ".join(missing))
+    return not missing
+
+
+def _write_report(file: Path, set_name: str, *, only: bool) -> Path:
+    from curvewatch.analysis.report import write_report
+    from curvewatch.run import open_run
+
+    began = time.perf_counter()
+    page = file.with_name(f"{file.stem}.report.html" if only else f"{file.stem}.{set_name}.report.html")
+    write_report([open_run(file, set_name)], page)
+    logger.info("report written to %s in %.1f s", page, time.perf_counter() - began)
+    return page
