@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from typer.testing import CliRunner
 from curvewatch import ForeignFileError, Observation, RunFile, TokenSet
 from curvewatch.cli.app import app as command
 from curvewatch.corpus import count_ngrams, open_corpus
+from curvewatch.errors import FileBusyError
 from curvewatch.live import Live, LiveMetrics
 from curvewatch.live.given import given_for
 from curvewatch.measures.frequency import TargetTypes
 from curvewatch.runfile import Counted, Row, RunPlan, SetRecord
 from curvewatch.view import Follower, State
 from curvewatch.view.app import WatchApp
+from curvewatch.view.chart import Frame, Line, StepAxis
 from curvewatch.view.charts import charts_of
 from curvewatch.view.pace import FINISHED, GONE, QUIET, STOPPED, TRAINING, WAITING, Pace
 from curvewatch.view.words import duration, latest_lines, often_lines
@@ -361,6 +364,37 @@ def test_a_chart_fills_its_place_exactly(
         assert 0 <= columns[0] <= columns[-1] < size[0]
 
 
+@pytest.mark.parametrize("height", [8, 9, 14, 23])
+def test_a_value_stands_beside_its_tick(height: int) -> None:
+    steps = np.array([0, 1, 10, 100])
+    for value in (0.0, 5.0, 10.0):
+        lines = [Line("top", np.full(4, 12.0), "red"), Line("here", np.full(4, value), "blue")]
+        rows = Frame(lines, steps, StepAxis(steps, 100), 60, height).text().plain.split("\n")[:-2]
+        drawn = [row for row in rows if any(0x2800 < ord(char) < 0x2900 for char in row)]
+        assert len(drawn) == 2
+        if f"{value:g} ┤" in "".join(rows):
+            assert drawn[-1].lstrip().startswith(f"{value:g} ┤")
+            assert "here" in drawn[-1]
+    assert any(row.lstrip().startswith("0 ┤") for row in rows)
+
+
+def test_a_long_line_is_drawn_as_if_it_were_short() -> None:
+    """Thinning leaves the dots where they were, but for some that lie between two columns."""
+    steps = np.arange(1, 6001)
+    values = 5 + 4 * np.sin(steps / 500) + np.random.default_rng(0).uniform(0, 0.5, len(steps))
+    for logarithmic in (True, False):
+        frame = Frame([Line("", values, "red")], steps, StepAxis(steps, None, logarithmic), 60, 16)
+        thinned = frame.text().plain
+        frame._thinned = lambda x, y: (x, y)  # type: ignore[method-assign]
+        whole = frame.text().plain
+        dots, same = 0, 0
+        for one, other in zip(thinned, whole, strict=True):
+            if ord(other) > 0x2800:
+                dots += (ord(other) - 0x2800).bit_count()
+                same += (max(ord(one) - 0x2800, 0) & (ord(other) - 0x2800)).bit_count()
+        assert same >= 0.97 * dots
+
+
 # ---------------------------------------------------------------------- the screen
 
 
@@ -489,6 +523,29 @@ def test_a_small_window_says_so(tmp_path: Path) -> None:
     on_screen(app, act, (79, 24))
 
 
+def test_trouble_that_passes_is_shown_while_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "curves.h5")
+    app = WatchApp(path, every=0.05)
+    poll, busy = Follower.poll, threading.Event()
+
+    def sometimes(self: Follower, budget_s: float = 0.5) -> State:
+        if busy.is_set():
+            raise FileBusyError("the writer has been busy for 10 s")
+        return poll(self, budget_s)
+
+    monkeypatch.setattr(Follower, "poll", sometimes)
+
+    async def act(pilot: Any) -> None:
+        await until(pilot, lambda: "surprisal" in screen(app))
+        busy.set()
+        await until(pilot, lambda: "the writer has been busy" in screen(app))
+        assert "Surprisal · bits" in screen(app), "what was read stays"
+        busy.clear()
+        await until(pilot, lambda: "the writer has been busy" not in screen(app))
+
+    on_screen(app, act)
+
+
 def test_a_file_that_cannot_be_read_ends_the_view(tmp_path: Path) -> None:
     (tmp_path / "thesis.h5").write_text("my thesis")
     app = WatchApp(tmp_path / "thesis.h5", every=0.01)
@@ -542,7 +599,7 @@ if pid == 0:
     os.execv(sys.executable, [sys.executable, "-m", "curvewatch.cli", "watch", sys.argv[1]])
 import fcntl, struct, termios
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-said, acted, end = b"", False, time.monotonic() + 40
+said, acted, end = b"", sys.argv[2] == "nothing", time.monotonic() + 40
 while time.monotonic() < end:
     if select.select([fd], [], [], 0.1)[0]:
         try:
@@ -554,8 +611,8 @@ while time.monotonic() < end:
         said += piece
     if not acted and "step 40 of 100".encode() in said:
         acted = True
-        if sys.argv[2] == "SIGINT":
-            os.kill(pid, signal.SIGINT)
+        if sys.argv[2].startswith("SIG"):
+            os.kill(pid, getattr(signal, sys.argv[2]))
         else:
             os.write(fd, sys.argv[2].encode())
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -564,7 +621,7 @@ sys.exit(code if acted else 99)
 """
 
 
-@pytest.mark.parametrize("how", ["q", "\x03", "SIGINT"], ids=["q", "ctrl-c", "SIGINT"])
+@pytest.mark.parametrize("how", ["q", "\x03", "SIGINT", "SIGTERM"], ids=["q", "ctrl-c", "SIGINT", "SIGTERM"])
 def test_the_terminal_is_given_back(tmp_path: Path, how: str) -> None:
     path = write(tmp_path / "curves.h5")
     done = subprocess.run(
@@ -572,12 +629,24 @@ def test_the_terminal_is_given_back(tmp_path: Path, how: str) -> None:
         env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
     said = done.stdout
-    assert done.returncode in ((0,) if how != "SIGINT" else (0, 1)), (done.returncode, said[-500:], done.stderr)
+    assert done.returncode == 0, (done.returncode, said[-500:], done.stderr)
     assert said.rindex(b"\x1b[?1049l") > said.rindex(b"\x1b[?1049h"), "the first screen is back"
     assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l"), "and the cursor"
     assert b"Traceback" not in said
     codes = {int(code) for part in _graphics(said) for code in part.split(";") if code}
     assert codes.isdisjoint({*range(30, 39), *range(40, 49), *range(90, 108)}), "NO_COLOR"
+
+
+def test_an_error_stands_on_the_terminal_that_was_given_back(tmp_path: Path) -> None:
+    (tmp_path / "thesis.h5").write_text("my thesis")
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_TERMINAL, str(tmp_path / "thesis.h5"), "nothing"], capture_output=True, timeout=60
+    )
+    assert done.returncode == 1, done.stderr
+    after = done.stdout[done.stdout.rindex(b"\x1b[?1049l") :]
+    assert b"error:" in after
+    assert b"thesis.h5" in after
+    assert b"Traceback" not in done.stdout
 
 
 def _graphics(said: bytes) -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -18,7 +20,7 @@ from textual.message import Message
 from textual.widgets import Footer, Static
 
 from curvewatch.analysis.terminal import visible
-from curvewatch.errors import CurvewatchError
+from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
 from curvewatch.view import words
 from curvewatch.view.charts import charts_of
 from curvewatch.view.follow import Follower
@@ -122,6 +124,8 @@ class WatchApp(App[None]):
 
     def on_mount(self) -> None:
         """Begins to follow."""
+        for number in (signal.SIGINT, signal.SIGTERM):  # a terminal must be given back, whatever ends the view
+            asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self._arrange()
         self.set_interval(1.0, self._head.refresh)
         self._follow()
@@ -139,14 +143,18 @@ class WatchApp(App[None]):
             try:
                 state = follower.poll(budget_s=min(0.5, self._every))
                 failures = 0
-            except (CurvewatchError, OSError) as error:
+            except RunFileError as error:
+                # The writer or the disk may be busy, and that passes; what is no run file, or another set's, stays so.
                 state, trouble, failures = follower.state, str(error), failures + 1
-                if failures >= ATTEMPTS and not state.run_id:
+                lasting = isinstance(error, (ForeignFileError, TokenSetMismatchError))
+                if lasting or (failures >= ATTEMPTS and not state.run_id):
                     self._fail(error)
                     return
             except Exception as error:
                 self._fail(error)
                 return
+            if state.set_name:
+                self._followers.setdefault(state.set_name, follower)
             if name == self._wanted:
                 self.post_message(self.Polled(state, trouble))
             if not (state.behind and not trouble):

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +132,8 @@ class Frame:
         self._gutter = min(max((len(name) for name in names), default=0) + 1, width // 2)
         self._rows, self._columns = height - 2, width - self._margin - 1 - self._gutter
         self._names = names
+        # The upper edge is outside of the canvas: half a dot of room, so that the highest value is inside.
+        self._top_of_canvas = self._top * 4 * self._rows / (4 * self._rows - 1)
         # The right edge itself is outside of the canvas.
         share_T = (axis.at(steps_T) - axis.left) / (axis.right - axis.left)
         self._x_T = axis.left + (axis.right - axis.left) * np.minimum(share_T, 1 - 0.25 / self._columns)
@@ -167,21 +170,29 @@ class Frame:
         return text
 
     def _canvas(self) -> Canvas:
-        # A little room above, so that a line at the top is not cut in half.
-        top = self._top * (1 + 0.25 / self._rows)
-        return Canvas(self._columns, self._rows, self._axis.left, 0.0, self._axis.right, top)
+        return Canvas(self._columns, self._rows, self._axis.left, 0.0, self._axis.right, self._top_of_canvas)
 
     def _curve(self, one: Line) -> Canvas:
         canvas, shown_T = self._canvas(), np.isfinite(one.values_T)
         dot = (canvas.ymax - canvas.ymin) / (4 * self._rows)
         for lower in (0.0, dot) if one.thick else (0.0,):
-            y_t = np.maximum(one.values_T[shown_T] - lower, 0.0)
-            points = list(zip(self._x_T[shown_T].tolist(), y_t.tolist(), strict=True))
+            x_t, y_t = self._thinned(self._x_T[shown_T], np.maximum(one.values_T[shown_T] - lower, 0.0))
+            points = list(zip(x_t.tolist(), y_t.tolist(), strict=True))
             for (x0, y0), (x1, y1) in itertools.pairwise(points):
                 canvas.line(x0, y0, x1, y1)
             if len(points) == 1:
                 canvas.point(*points[0])
         return canvas
+
+    def _thinned(self, x_t: NDArray[np.float64], y_t: NDArray[np.float64]) -> tuple[Any, Any]:
+        """The same line with at most four points for each column of dots: its first, lowest, highest and last one."""
+        if len(x_t) <= 8 * self._columns:
+            return x_t, y_t
+        column_t = np.rint((x_t - self._axis.left) / (self._axis.right - self._axis.left) * 2 * self._columns)
+        starts = np.flatnonzero(np.diff(column_t, prepend=-1))
+        lasts = np.append(starts[1:], len(x_t)) - 1
+        lowest, highest = np.minimum.reduceat(y_t, starts), np.maximum.reduceat(y_t, starts)
+        return np.repeat(x_t[starts], 4), np.stack([y_t[starts], lowest, highest, y_t[lasts]], axis=1).ravel()
 
     def _laid(self, layers: Sequence[tuple[Canvas, str]]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
         """Canvases over one another: all their dots, each character in the colour of the last that is in it."""
@@ -204,7 +215,9 @@ class Frame:
         return _apart(ends, self._rows)
 
     def _row(self, value: float) -> int:
-        return min(self._rows - 1, max(0, round((1 - value / self._top) * (self._rows - 1))))
+        """The row in which a value's dot lies."""
+        dot = round(value / self._top_of_canvas * 4 * self._rows)
+        return self._rows - 1 - min(max(dot // 4, 0), self._rows - 1)
 
 
 def _append_row(text: Text, codes_C: NDArray[np.int64], colours_C: NDArray[np.object_]) -> None:

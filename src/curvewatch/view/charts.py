@@ -14,6 +14,7 @@ from rich.text import Text
 from curvewatch.analysis.style import RUN_COLOURS
 from curvewatch.analysis.terminal import visible
 from curvewatch.live import METRICS
+from curvewatch.measures.frequency import THIRDS
 from curvewatch.view.chart import Frame, Line, StepAxis
 from curvewatch.view.state import State
 
@@ -129,6 +130,8 @@ def _of_groups(state: State) -> list[Chart]:
 
 
 def _of_group(metric: str, group: str, names: list[str]) -> Chart:
+    # A band without tokens at first is seen later than others; the order is that of frequency all the same.
+    names = sorted(names, key=lambda name: (THIRDS.index(name) if name in THIRDS else len(THIRDS), name))
     curves = tuple(
         Curve(f"{group}/{name}/{metric}", visible(name)[:16], RUN_COLOURS[k % len(RUN_COLOURS)])
         for k, name in enumerate(names)
