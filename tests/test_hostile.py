@@ -23,6 +23,7 @@ from curvewatch.runfile import RunPlan, SetRecord
 from tests.faults import mutations
 from tests.faults.fuzz_opening import KINDS, build, campaign, use
 
+
 @pytest.fixture(params=KINDS)
 def good(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / f"{request.param}.h5"

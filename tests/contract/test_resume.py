@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
-from curvewatch import Schedule, TokenSetMismatchError, open_run
+from curvewatch import Schedule, TokenSetMismatchError, layout, open_run
+from curvewatch.errors import RunFileError
 from tests.support.hosts import HOSTS, Watching, run
 from tests.support.models import random_tokens
 from tests.support.trainings import Outcome, Training
@@ -149,6 +151,21 @@ def test_resumed_with_another_set_is_refused_before_training(host: str, tmp_path
         resume(host, tmp_path, second, 4)
     assert many_tokens().hash[:16] in str(caught.value)
     assert other.hash[:16] in str(caught.value)
+    assert (tmp_path / "curves.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_resumed_with_a_newer_file_is_refused_before_training(host: str, tmp_path: Path) -> None:
+    """Before any step: the refusal must not come from the first observation, when hours may have gone by."""
+    first, _ = watch(tmp_path)
+    train_until_boom(host, tmp_path, first, 6)
+    with h5py.File(tmp_path / "curves.h5", "r+") as file:
+        file.attrs["format_version"] = layout.FORMAT_VERSION + 1
+    before = (tmp_path / "curves.h5").read_bytes()
+    second, log = watch(tmp_path)
+    with pytest.raises(RunFileError, match=r"written in format 2, .* formats up to 1\. Upgrade curvewatch"):
+        resume(host, tmp_path, second, 4)
+    assert not log.rows
     assert (tmp_path / "curves.h5").read_bytes() == before
 
 
