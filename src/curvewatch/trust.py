@@ -148,15 +148,19 @@ def parsed(text: str, kind: type[_T]) -> _T:
     return value
 
 
-def read(dataset: h5py.Dataset) -> NDArray[Any]:
-    """The whole of a dataset that was checked, text as str; what it unpacks to is measured first.
+def read(dataset: h5py.Dataset, index: Any = ()) -> NDArray[Any]:
+    """What a dataset that was checked holds, text as str; what it unpacks to is measured first.
+
+    Args:
+        dataset: Of numbers, or of text.
+        index: Of numbers, as in brackets behind the dataset. Texts come whole.
 
     Raises:
         ValueError: If it unpacks to less or more than it declares, or its texts add up to more than the file holds.
     """
     if h5py.check_string_dtype(dataset.dtype) is None:
-        check_unpacked(dataset.id)
-        values: NDArray[Any] = dataset[:]
+        check_unpacked(dataset.id, index)
+        values: NDArray[Any] = dataset[index]
         return values
     held = 0
     for info in chunks_of(dataset.id):

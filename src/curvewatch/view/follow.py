@@ -150,7 +150,7 @@ class Follower:
             done = len(self._steps)
             n = max(1, BLOCK_BYTES // (ROW_BYTES * max(1, run.n_tokens)))
             new = slice(done, done + n)
-            rows = [group[key][new] for key in ("surprisal", "correct", "entropy")]
+            rows = [read(group[key], new) for key in ("surprisal", "correct", "entropy")]
             counts = counts_of(group, new)
         if self._measuring is None:
             self._measuring = Measuring(run.tokens, run.chance, about["max_steps"], self._ngrams)

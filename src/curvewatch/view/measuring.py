@@ -12,6 +12,7 @@ from curvewatch.live import Live, LiveMetrics
 from curvewatch.live.given import given_for
 from curvewatch.observation import Observation
 from curvewatch.tokens import TokenSet
+from curvewatch.trust import read
 
 
 class Measuring:
@@ -58,9 +59,9 @@ def counts_of(group: Any, rows: slice) -> list[NDArray[np.float64] | None]:
     """
     n = len(range(*rows.indices(group["step"].shape[0])))
     if "corpus_count" in group:
-        given_D = group["corpus_count"][:]
+        given_D = read(group["corpus_count"])
         if np.isfinite(given_D).all():
             return [given_D] * n
     if "training_count" in group:
-        return [counts_D if np.isfinite(counts_D).all() else None for counts_D in group["training_count"][rows]]
+        return [counts_D if np.isfinite(counts_D).all() else None for counts_D in read(group["training_count"], rows)]
     return [None] * n
