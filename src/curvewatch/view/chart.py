@@ -97,7 +97,7 @@ class StepAxis:
 
 
 class Frame:
-    """A chart of `width` x `height` characters.
+    """A chart of `width` x `height` characters, from 0 up; what lies below is drawn at 0.
 
     Args:
         lines: The later ones lie over the earlier ones.
