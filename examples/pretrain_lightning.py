@@ -7,7 +7,7 @@ python examples/pretrain_lightning.py fit --config configs/lightning/demo.yaml -
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import lightning.pytorch as pl
 import torch
@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel, get_scheduler
 
 import text_data
-from curvewatch import Schedule
+from curvewatch import Live, Prompts, Schedule
 from curvewatch.integrations.lightning import CurveWatchCallback
+from story import story
 from summary import print_summary
 
 
@@ -116,6 +117,8 @@ class Watch:
         per_sequence: Scored positions in a sequence.
         tokens_seed: For the choice of tokens.
         schedule: log+logging, logging or paper.
+        ngrams: n-gram models: count them in the training text, none, or a file of them.
+        prompts: Texts that the model continues at steps 0, 1, 10, 100, ... and at last.
     """
 
     run_file: str = "runs/lightning/curves.h5"
@@ -123,6 +126,8 @@ class Watch:
     per_sequence: int = 10
     tokens_seed: int = 0
     schedule: str = "log+logging"
+    ngrams: str = "count"
+    prompts: list[str] = field(default_factory=list)
 
 
 SCHEDULES = {
@@ -140,24 +145,30 @@ class WatchedCLI(LightningCLI):
         parser.add_class_arguments(Watch, "watch")
 
     def before_fit(self) -> None:
-        """The one line that watches the run: the callback joins the Trainer's."""
-        watch = self.config.fit.watch
-        tokens = self.datamodule.source.token_set(
-            n_tokens=watch.n_tokens, per_sequence=watch.per_sequence, seed=watch.tokens_seed
+        """What watches the run: the callback joins the Trainer's."""
+        watch, source = self.config.fit.watch, self.datamodule.source
+        tokens = source.token_set(n_tokens=watch.n_tokens, per_sequence=watch.per_sequence, seed=watch.tokens_seed)
+        self.ngrams = source.ngrams(tokens, watch.ngrams)
+        live = Live(
+            token_counts="training",  # bands of frequency, from the batches as they are trained on
+            ngrams=self.ngrams,
+            prompts=Prompts(watch.prompts, source.tokenizer) if watch.prompts else None,
         )
         schedule = SCHEDULES[watch.schedule]
-        self.trainer.callbacks.append(CurveWatchCallback(tokens, watch.run_file, schedule=schedule))
+        self.trainer.callbacks.append(
+            CurveWatchCallback(tokens, watch.run_file, schedule=schedule, live=live, log=story())
+        )
 
     def after_fit(self) -> None:
         """Says what there is to see."""
         if self.trainer.is_global_zero:
-            source = self.datamodule.source
-            print_summary(self.config.fit.watch.run_file, source.counts())
+            print_summary(self.config.fit.watch.run_file, self.ngrams)
 
 
 def main() -> None:
     """Trains as the command line says."""
     os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_QUIET", "true")  # no summary of W&B's at the end: there is `print_summary`
     WatchedCLI(GPT2, TextModule, save_config_callback=None, seed_everything_default=0)
 
 

@@ -14,8 +14,11 @@ from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import text_data
-from curvewatch import Watch
+from curvewatch import Live, Prompts, Watch
+from story import story
 from summary import print_summary
+
+PROMPTS = ["In the beginning", "And the LORD said unto", "The king"]
 
 
 def main() -> None:
@@ -39,12 +42,15 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=options.max_steps)
 
     tokens = data.token_set(n_tokens=options.n_tokens)
-    watch = Watch(tokens, options.run_file, max_steps=options.max_steps)
-    with wandb.init(project="curvewatch", mode="offline"), watch:
+    ngrams = data.ngrams(tokens)
+    live = Live(token_counts="training", ngrams=ngrams, prompts=Prompts(PROMPTS, data.tokenizer))
+    wandb.init(project="curvewatch", mode="offline", settings=wandb.Settings(quiet=True))
+    with Watch(tokens, options.run_file, max_steps=options.max_steps, live=live, log=story()) as watch:
         watch.observe(model, 0)  # before the first update
         batches = endless(DataLoader(data.train, options.batch_size, shuffle=True, drop_last=True))
         for step in range(1, options.max_steps + 1):
             batch = next(batches)
+            watch.count(batch["input_ids"])  # what is trained on, for what is shown by frequency
             loss = model(input_ids=batch["input_ids"].to(device), labels=batch["labels"].to(device)).loss
             loss.backward()
             optimizer.step()
@@ -53,7 +59,7 @@ def main() -> None:
             watch.observe(model, step)  # `step` updates are done; scores only when the schedule says so
             if step % 10 == 0:
                 wandb.log({"loss": loss.item()}, step=step)
-    print_summary(options.run_file, data.counts())
+    print_summary(options.run_file, ngrams)
 
 
 def endless(loader: DataLoader):

@@ -14,11 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from transformers import GPT2Config, GPT2LMHeadModel, HfArgumentParser, Trainer, TrainingArguments, set_seed
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    HfArgumentParser,
+    ProgressCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
 import text_data
-from curvewatch import Schedule
+from curvewatch import Live, Prompts, Schedule
 from curvewatch.integrations.transformers import CurveWatchCallback
+from story import story
 from summary import print_summary
 
 
@@ -52,6 +61,13 @@ class WatchArguments:
     per_sequence: int = field(default=10, metadata={"help": "scored positions in a sequence"})
     tokens_seed: int = field(default=0, metadata={"help": "for the choice of tokens"})
     schedule: str = field(default="log+logging", metadata={"help": "log+logging, logging or paper"})
+    ngrams: str = field(
+        default="count", metadata={"help": "n-gram models: count them in the training text, none, or a file of them"}
+    )
+    prompts: list[str] = field(
+        default_factory=list,
+        metadata={"help": "texts that the model continues at steps 0, 1, 10, 100, ... and at last"},
+    )
 
 
 SCHEDULES = {
@@ -65,6 +81,7 @@ def main() -> None:
     """Reads the settings, trains, and says what there is to see."""
     data_args, model_args, watch_args, training_args = parse(sys.argv[1:])
     os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_QUIET", "true")  # no summary of W&B's at the end: there is `print_summary`
     os.environ.setdefault("WANDB_DIR", training_args.output_dir)
     Path(training_args.output_dir).mkdir(parents=True, exist_ok=True)
     set_seed(training_args.seed)
@@ -87,12 +104,29 @@ def main() -> None:
             eos_token_id=data.tokenizer.eos_token_id,
         )
     )
-    callback = CurveWatchCallback(tokens, watch_args.run_file, schedule=SCHEDULES[watch_args.schedule])
+    ngrams = data.ngrams(tokens, watch_args.ngrams)
+    live = Live(
+        token_counts="training",  # bands of frequency, from the batches as they are trained on
+        ngrams=ngrams,
+        prompts=Prompts(watch_args.prompts, data.tokenizer) if watch_args.prompts else None,
+    )
+    callback = CurveWatchCallback(
+        tokens, watch_args.run_file, schedule=SCHEDULES[watch_args.schedule], live=live, log=story()
+    )
     trainer = Trainer(model, training_args, train_dataset=data.train, callbacks=[callback])
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(Bar)
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
 
     if trainer.is_world_process_zero():
-        print_summary(watch_args.run_file, data.counts() if data_args.dataset is None else None)
+        print_summary(watch_args.run_file, ngrams)
+
+
+class Bar(ProgressCallback):
+    """The progress bar alone: the lines in the terminal are the story's."""
+
+    def on_log(self, *_args, **_kwargs) -> None:
+        """Prints nothing."""
 
 
 def parse(arguments: list[str]) -> tuple[DataArguments, ModelArguments, WatchArguments, TrainingArguments]:

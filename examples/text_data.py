@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from curvewatch import TokenSet
+from curvewatch.corpus import NgramSurprisals, count_ngrams, load_ngrams
 
 # Of every 20 blocks of 20 paragraphs one is held out, so that both parts come from all over the text.
 BLOCK, PERIOD = 20, 20
@@ -38,10 +38,19 @@ class TextData:
     train: Dataset[Any]
     token_set: Callable[..., TokenSet]
 
-    def counts(self) -> np.ndarray:
-        """How often each token id occurs in the training sequences, int64, shape [vocabulary]."""
-        ids = np.asarray(self.train.sequences if isinstance(self.train, Packed) else self.train["input_ids"])
-        return np.bincount(ids.ravel(), minlength=len(self.tokenizer))
+    def ngrams(self, tokens: TokenSet, source: str = "count") -> NgramSurprisals | None:
+        """Surprisal of evaluation tokens by 1 to 5-gram models of the training text.
+
+        Args:
+            tokens: The evaluation tokens.
+            source: "count" counts them in the training sequences, some 20 million tokens a second; "none" goes without;
+                else a file that `curvewatch ngrams` wrote.
+        """
+        if source == "none":
+            return None
+        if source != "count":
+            return load_ngrams(source, tokens)
+        return count_ngrams(self.train.sequences.numpy() if isinstance(self.train, Packed) else self.train, tokens)
 
 
 class Packed(Dataset[dict[str, Tensor]]):
