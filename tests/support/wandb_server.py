@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 ENTITY = {"id": "e1", "name": "me"}
 
@@ -19,6 +20,8 @@ class WandbServer(ThreadingHTTPServer):
     Attributes:
         history: Rows by their place in the history.
         summary: The last summary sent.
+        uploads: Files by their name in the run, as they were put.
+        views: Saved views of a workspace, as they were sent.
     """
 
     daemon_threads = True
@@ -27,6 +30,8 @@ class WandbServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.history: dict[int, dict[str, Any]] = {}
         self.summary: dict[str, Any] = {}
+        self.uploads: dict[str, bytes] = {}
+        self.views: list[dict[str, Any]] = []
         self.dead = threading.Event()
         self.arrived = threading.Event()
 
@@ -51,6 +56,10 @@ class WandbServer(ThreadingHTTPServer):
         if operation == "CreateRunFiles":
             files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]
             return {"createRunFiles": {"runID": "b1", "uploadHeaders": [], "files": files}}
+        if operation == "UpsertView2":
+            self.views.append({**variables, "spec": json.loads(variables["spec"])})
+            view = {"id": f"v{len(self.views)}", "name": variables["name"]}
+            return {"upsertView": {"view": view, "inserted": True}}
         return {"serverInfo": {"features": []}, "entity": {"organization": {"coreWeaveOrganizationId": None}}}
 
     def take(self, files: dict[str, Any]) -> None:
@@ -75,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply({})
 
     def do_PUT(self) -> None:
-        self._body()
+        self.server.uploads[unquote(self.path.removeprefix("/upload/"))] = self._body()
         self._reply({})
 
     def do_POST(self) -> None:
