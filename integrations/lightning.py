@@ -15,7 +15,6 @@ from torch import nn
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
 from curvewatch.tracking import Sink, WandbSink
-from curvewatch.training_counts import batch_tokens
 
 from .callback import WatchCallback
 
@@ -66,7 +65,7 @@ class CurveWatchCallback(WatchCallback, Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """An update may be done; while gradients accumulate the step stays the same, and nothing is due."""
-        self._count(batch)
+        self.watch.count_batch(batch)
         self.watch.observe(self._model(pl_module), trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -81,17 +80,6 @@ class CurveWatchCallback(WatchCallback, Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """What was observed is committed; the exception is the Trainer's to handle."""
         self.watch.close()
-
-    def _count(self, batch: Any) -> None:
-        if self.watch.counts is None or self.watch.counts.off is not None:
-            return
-        try:
-            found = self.watch.live.batch_ids(batch) if self.watch.live.batch_ids is not None else batch_tokens(batch)
-        except Exception as error:
-            self.watch.counts.turn_off(f"the token ids of a batch were not found: {error}")
-            return
-        ids, mask = found if isinstance(found, tuple) else (found, None)
-        self.watch.count(ids, mask)
 
     def _sinks(self, trainer: Trainer) -> list[Sink]:
         """One for each of the Trainer's loggers, at the step at which Lightning's own values of an update stand."""

@@ -17,7 +17,6 @@ from transformers.trainer_callback import CallbackHandler
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
 from curvewatch.tracking import HostAxisWandb, Sink
-from curvewatch.training_counts import batch_tokens
 
 from .callback import WatchCallback
 
@@ -106,11 +105,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
 
         @wraps(original)
         def counted(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            if watch.counts is not None and watch.counts.off is None:
-                try:
-                    watch.count(*batch_tokens(inputs))
-                except Exception as error:
-                    watch.counts.turn_off(f"the token ids of a batch were not found: {error}")
+            watch.count_batch(inputs)
             return original(model, inputs, *args, **kwargs)
 
         trainer.training_step = counted

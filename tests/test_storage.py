@@ -816,3 +816,11 @@ def test_the_state_block_tells_whole_torn_and_strange() -> None:
 
 def test_the_log_is_ours(journaled: JournaledFile) -> None:
     assert logging.getLogger("curvewatch").propagate
+
+
+def test_waiting_for_a_lock_draws_from_no_stream_of_the_scripts(path: Path) -> None:
+    """Another thread waits while training draws: the streams of `random` and NumPy are training's."""
+    state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    assert len(list(filelock.pauses(0.02))) > 2
+    assert random.getstate() == state
+    assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), numpy_state, strict=True))  # noqa: NPY002

@@ -14,6 +14,10 @@ from curvewatch import ranks
 
 logger = logging.getLogger("curvewatch")
 
+# A loop that is resumed counts the batches of one update before its first observation.
+MOST_EARLY = 1024
+WAY_OUT = "; live=Live(batch_ids=...) can tell where its ids are"
+
 
 class TrainingCounts:
     """Counts token ids on the device where the batches are; exact, over all ranks, and without waiting for the device.
@@ -22,20 +26,29 @@ class TrainingCounts:
     counts are not known, `total` is None to the end.
 
     Args:
-        vocab_size: Ids lie below it; others (padding of -100, say) are no tokens.
+        vocab_size: Ids lie below it; others (padding of -100, say) are no tokens. None: to be told by `begin`.
 
     Attributes:
         off: Why nothing can be told; None when all is well.
     """
 
-    def __init__(self, vocab_size: int) -> None:
+    def __init__(self, vocab_size: int | None = None) -> None:
         self._vocab_size = vocab_size
+        self._early: list[tuple[torch.Tensor, Any]] = []
         self._first_V: NDArray[np.int64] | None = None
         self._counts_V: torch.Tensor | None = None
         self.off: str | None = None
 
+    def begin(self, vocab_size: int) -> None:
+        """Tells the vocabulary's size, once a model has been seen; batches that came before are counted now."""
+        self._vocab_size = vocab_size
+        early, self._early = self._early, []
+        for ids, mask in early:
+            self.add(ids, mask)
+
     def begin_from(self, ids_D: NDArray[Any], counts_D: NDArray[Any]) -> None:
         """Takes counts to go on from, on the rank that asks for `total`: all zero at the beginning of training."""
+        assert self._vocab_size is not None
         if self._first_V is None:
             self._first_V = np.zeros(self._vocab_size, np.int64)
         self._first_V[ids_D] = counts_D
@@ -59,6 +72,13 @@ class TrainingCounts:
     def _add(self, ids: torch.Tensor, mask: Any) -> None:
         if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
             raise TypeError(f"token ids are whole numbers, these are {ids.dtype}")
+        if self._vocab_size is None:
+            # The script may use its buffers again.
+            self._early.append((ids.detach().clone(), None if mask is None else torch.as_tensor(mask).clone()))
+            if len(self._early) > MOST_EARLY:
+                self._early = []
+                raise RuntimeError(f"{MOST_EARLY} batches came before the first observation")
+            return
         ids = ids.detach().reshape(-1).long()
         if self._counts_V is None:
             self._counts_V = torch.zeros(self._vocab_size, dtype=torch.int64, device=ids.device)
@@ -76,6 +96,7 @@ class TrainingCounts:
 
     def total(self) -> NDArray[np.int64] | None:
         """Counts of all ranks so far, shape [vocabulary]; None if nothing (exact) can be told. A collective."""
+        assert self._vocab_size is not None
         counts_V = self._counts_V
         # Whether a rank has given up, and whether one has counted, travels with the counts.
         whole = torch.zeros(self._vocab_size + 2, dtype=torch.int64)
@@ -101,7 +122,7 @@ def batch_tokens(batch: Any) -> tuple[Any, Any]:
     """
     if isinstance(batch, Mapping):
         if "input_ids" not in batch:
-            raise TypeError(f"the batch has {sorted(batch.keys())}, but no 'input_ids'")
+            raise TypeError(f"the batch has {sorted(map(str, batch))}, but no 'input_ids'{WAY_OUT}")
         mask = batch.get("attention_mask")
         ids = batch["input_ids"]
         # Some models take a mask of another shape (4-D, or one for packed sequences).
@@ -110,4 +131,4 @@ def batch_tokens(batch: Any) -> tuple[Any, Any]:
         return batch, None
     if isinstance(batch, (tuple, list)) and batch and not isinstance(batch[0], (int, float, str)):
         return batch_tokens(batch[0])
-    raise TypeError(f"the batch is a {type(batch).__name__}; live=Live(batch_ids=...) can tell where its ids are")
+    raise TypeError(f"the batch is a {type(batch).__name__}{WAY_OUT}")

@@ -30,7 +30,7 @@ from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
 from curvewatch.tokens import TokenSet
 from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
-from curvewatch.training_counts import TrainingCounts
+from curvewatch.training_counts import TrainingCounts, batch_tokens
 from curvewatch.undisturbed import Around, device_of, nothing_around, unwrap
 from curvewatch.watch_input import default_schedule, named_sets
 
@@ -109,7 +109,8 @@ class Watch:
         self.file: RunFile | None = None
         self._recorder: Recorder | None = None
         self.showing: Showing | None = None
-        self.counts: TrainingCounts | None = None
+        # From the beginning: a loop that is resumed counts a batch before its first observation.
+        self.counts = TrainingCounts() if _is(self.live.token_counts, TRAINING) else None
         self._sampler: TextSampler | None = None
         self._last_scored = -1
         self._sinks: Sequence[Sink] = ()
@@ -154,8 +155,10 @@ class Watch:
             RunFileError: If the file can't be created or continued; see `RunFile.start`.
             ValueError: If the schedule can't be planned.
         """
+        counted_before = self.counts if self.plan is None else None
         self.close()
         self._reset()
+        self.counts = counted_before or self.counts
         if self.schedule is None:
             self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
@@ -167,9 +170,10 @@ class Watch:
             self._sampler = TextSampler(self.live.prompts, forward=self._forward, context=max(1, context))
             self._sampler.prepare(model, around)
         given = any(one.corpus_count_D is not None for one in self._given.values())
-        wanted = self.live.token_counts
-        if isinstance(wanted, str) and (wanted == TRAINING or (wanted == AUTO and counts_batches and not given)):
-            self.counts = TrainingCounts(max(one.prepared.vocab_size for one in self._scorers.values()))
+        if self.counts is None and counts_batches and not given and _is(self.live.token_counts, AUTO):
+            self.counts = TrainingCounts()
+        if self.counts is not None:
+            self.counts.begin(max(one.prepared.vocab_size for one in self._scorers.values()))
         self._open_file(unwrap(model), step, host or {"name": "plain loop"})
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
@@ -358,7 +362,10 @@ class Watch:
 
     def _counts_by_set(self, step: int, counts_V: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
         """Occurrences of each set's distinct targets in the batches so far; without an entry they are not known."""
-        if counts_V is None:
+        if counts_V is None or self.counts is None:
+            return {}
+        if step > self._from_step and not counts_V.any():
+            self.counts.turn_off("no batch was counted; a loop calls watch.count(input_ids) for every batch")
             return {}
         return {name: counts_V[given.types.ids_D] for name, given in self._given.items()}
 
@@ -484,6 +491,21 @@ class Watch:
         if self.counts is not None:
             self.counts.add(ids, mask)
 
+    def count_batch(self, batch: Any) -> None:
+        """Counts a batch as a host's Trainer has it; adapters call it. It never raises.
+
+        Args:
+            batch: What `live.batch_ids` understands, or else `batch_tokens`.
+        """
+        if self.counts is None or self.counts.off is not None:
+            return
+        try:
+            found = self.live.batch_ids(batch) if self.live.batch_ids is not None else batch_tokens(batch)
+        except Exception as error:
+            self.counts.turn_off(f"the token ids of a batch were not found: {error}")
+            return
+        self.counts.add(*(found if isinstance(found, tuple) else (found,)))
+
     def checkpoint(self, step: int) -> None:
         """Keeps the token counts at a checkpoint, for a run that is resumed there. A collective on several ranks.
 
@@ -537,6 +559,10 @@ class Watch:
 def _own_keys(own: Mapping[str, float]) -> dict[str, float]:
     # Plain Python numbers: hosts put what they are given into JSON.
     return {f"curvewatch/watch/{key}": float(value) for key, value in own.items()}
+
+
+def _is(setting: object, word: str) -> bool:
+    return isinstance(setting, str) and setting == word
 
 
 def _synchronise(model: nn.Module) -> None:

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from curvewatch import Watch
+from curvewatch import Live, Watch
 
 from .trainings import Notes, Outcome, Training, outcome_of
 
@@ -56,7 +56,9 @@ class Watching:
         return callback
 
     def loop(self, training: Training) -> Watch:
-        settings = {"schedule": training.log_every, "max_steps": training.steps, **self.settings}
+        # The hosts' Trainers count the tokens that they train on by themselves.
+        live = Live(token_counts="training")
+        settings = {"schedule": training.log_every, "max_steps": training.steps, "live": live, **self.settings}
         self.watch = Watch(self.tokens, self.path, **settings)
         return self.watch
 
@@ -361,6 +363,8 @@ def run_loop(
     while step < last:
         for micro in range(training.accumulate):
             batch = next(batches)
+            if isinstance(observer, Watch):
+                observer.count(batch["input_ids"])
             with torch.autocast("cpu", torch.bfloat16) if training.bf16 else nullcontext():
                 loss = called(**batch).loss
             (loss / training.accumulate).backward()
@@ -382,6 +386,8 @@ def run_loop(
         if training.save_every and step % training.save_every == 0:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "stream": torch.get_rng_state()}
             torch.save(state, folder / f"loop-{step}.pt")
+            if isinstance(observer, Watch):
+                observer.checkpoint(step)
     if isinstance(observer, Watch):
         observer.close()
     return outcome_of(model, optimizer, notes, logged)

@@ -124,7 +124,7 @@ def _structure(path: Path) -> Iterator[Finding]:
 
 def _set(run: Run) -> Iterator[Finding]:
     with run.group() as group:
-        rows = {d.name: group[d.name].shape[0] for d in layout.DATASETS if d.grows}
+        rows = {d.name: group[d.name].shape[0] for d in layout.DATASETS if d.grows and d.name in group}
     if len(set(rows.values())) > 1:
         yield Finding(BAD, "rows", f"datasets of different length: {rows}. Restore the file from a copy.")
         return

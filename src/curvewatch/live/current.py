@@ -6,13 +6,14 @@ The maths is in `measures`, the same code that the analysis uses. The state can 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import log10
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curvewatch.live.frequency import BandMetrics
-from curvewatch.live.metrics import Histogram, Metrics, plain
+from curvewatch.live.metrics import Histogram, Metrics, mean, median_of_counts, percentile, plain, sorted_finite
 from curvewatch.live.resemblance import NgramResemblance
 from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.measures.frequency import TargetTypes
@@ -79,45 +80,36 @@ class LiveMetrics:
         """
         self.advance(step, observation)
         y_N = observation.surprisal_bits
-        finite_n = np.sort(y_N[np.isfinite(y_N)])
-        acquired_N = np.isfinite(self.threshold.first_known_step_N)
-        acquired_n = self.threshold.first_known_step_N[acquired_N]
+        finite_n = sorted_finite(y_N)
+        acquired_at = self.threshold.acquired_at
         forgotten_N = self.top1.events_N > 0
-        p10, median, p90 = (_percentile(finite_n, p) for p in (10, 50, 90))
-        entropy_n = observation.entropy_bits[np.isfinite(observation.entropy_bits)]
+        p10, median, p90 = (percentile(finite_n, p) for p in (10, 50, 90))
         scalars = {
-            "surprisal_mean": finite_n.mean(dtype=np.float64) if finite_n.size else np.nan,
+            "surprisal_mean": mean(finite_n),
             "surprisal_median": median,
             "surprisal_p10": p10,
             "surprisal_p90": p90,
-            "accuracy_top1": observation.correct.mean(),
-            "entropy_mean": entropy_n.mean(dtype=np.float64) if entropy_n.size else np.nan,
+            "accuracy_top1": np.count_nonzero(observation.correct) / len(y_N),
+            "entropy_mean": mean(observation.entropy_bits),
             "forgetting_events": self.top1.last_events,
             "forgetting_events_total": self.top1.events_N.sum(dtype=np.int64),
             "forgotten_share": np.count_nonzero(forgotten_N) / len(y_N),
-            "known_share": self.threshold.known_N.mean(),
+            "known_share": np.count_nonzero(self.threshold.known_N) / len(y_N),
             "threshold_forgetting_events": self.threshold.last_events,
             "threshold_forgetting_events_total": self.threshold.events_N.sum(dtype=np.int64),
-            "acquired_share": acquired_n.size / len(y_N),
-            "acquisition_step_median": np.median(acquired_n) if acquired_n.size else np.nan,
+            "acquired_share": sum(acquired_at.values()) / len(y_N),
+            "acquisition_step_median": median_of_counts(acquired_at),
             "nonfinite_tokens": y_N.size - finite_n.size,
         }
-        if self.bands is not None and counts_D is not None:
+        if self.bands is not None and counts_D is not None and counts_D.any():
+            acquired_N = np.isfinite(self.threshold.first_known_step_N)
             scalars |= self.bands.update(counts_D, y_N, acquired_N, forgotten_N)
         if self._ngrams is not None:
             scalars |= self._ngrams.update(y_N)
         histograms = {
-            "surprisal_histogram": Histogram.of(finite_n, 0.0, 1.5 * self.chance),
-            "acquisition_histogram": Histogram.of(np.log10(acquired_n), 0.0, self._last_decade),
+            "surprisal_histogram": Histogram.of_sorted(finite_n, 0.0, 1.5 * self.chance),
+            "acquisition_histogram": Histogram.of_counts(
+                {log10(step): count for step, count in acquired_at.items()}, 0.0, self._last_decade
+            ),
         }
         return Metrics(plain(scalars), histograms)
-
-
-def _percentile(sorted_n: NDArray[np.float32], percent: float) -> float:
-    """The percentile of sorted values, between neighbours by their distance; NaN of none."""
-    if not sorted_n.size:
-        return float("nan")
-    place = percent / 100 * (sorted_n.size - 1)
-    below = int(place)
-    low, high = sorted_n[below], sorted_n[min(below + 1, sorted_n.size - 1)]
-    return float(low + (high - low) * (place - below))

@@ -37,7 +37,7 @@ class Live:
         table_rows: Rows of the table of the tokens most forgotten; 0 for no table.
         prompts: Texts that the model continues now and then; see `Prompts`.
         batch_ids: `batch_ids(batch) -> ids` or `(ids, mask)`: the token ids in a batch, for counting them, where a
-            batch is not a dict with "input_ids". Under Lightning only.
+            batch is not a dict with "input_ids".
         report: At the end write the report page beside the run file (`<name>.report.html`) and log it to W&B, if a
             W&B run is active and `curvewatch[analysis]` is installed.
         artifact: At the end log the run file to W&B as an artifact.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.live.metrics import Histogram, Metrics, plain
+from curvewatch.live.metrics import Histogram, Metrics, mean, percentile, plain, sorted_finite
 from curvewatch.measures.frequency import TargetTypes, frequency_correlations
 from curvewatch.measures.growing import GrowingFit
 from curvewatch.measures.recent import ReadRow, RecentSurprisal
@@ -99,34 +99,28 @@ class SmoothedMetrics:
         if self.growing.can_fit:
             self.so_far = so_far = measure_so_far(self.growing, chance=self.chance, run=run)
             measures |= {"acquisition": so_far.age_N, "forgettability": so_far.forgettability_N}
-            ages_n = so_far.age_N[so_far.acquired_N]
-            rises_n = so_far.forgettability_N[np.isfinite(so_far.forgettability_N)]
+            ages_n, rises_n = sorted_finite(so_far.age_N), sorted_finite(so_far.forgettability_N)
             scalars = {
                 "smoothed/acquired_share": ages_n.size / so_far.age_N.size,
-                "smoothed/acquisition_step_median": 10 ** np.median(ages_n) if ages_n.size else np.nan,
-                "smoothed/forgettability_mean": rises_n.mean(dtype=np.float64) if rises_n.size else np.nan,
-                "smoothed/forgettability_p90": np.percentile(rises_n, 90) if rises_n.size else np.nan,
+                "smoothed/acquisition_step_median": 10 ** percentile(ages_n, 50),
+                "smoothed/forgettability_mean": mean(rises_n),
+                "smoothed/forgettability_p90": percentile(rises_n, 90),
                 "smoothed/forgetting_events_total": so_far.events_N.sum(dtype=np.int64),
             }
             histograms = {
-                "smoothed/acquisition_histogram": Histogram.of(ages_n, 0.0, self._last_decade),
-                "smoothed/forgettability_histogram": Histogram.of(rises_n, 0.0, FORGETTABILITY_RANGE),
+                "smoothed/acquisition_histogram": Histogram.of_sorted(ages_n, 0.0, self._last_decade),
+                "smoothed/forgettability_histogram": Histogram.of_sorted(rises_n, 0.0, FORGETTABILITY_RANGE),
             }
         if self.recent is not None and self.recent.rows:
             variability_N = self.recent.variability()
             measures["variability"] = variability_N
             scalars |= {
-                "smoothed/last_quarter_surprisal_mean": _mean(self.recent.mean()),
-                "smoothed/within_run_variability_mean": _mean(variability_N),
+                "smoothed/last_quarter_surprisal_mean": mean(self.recent.mean()),
+                "smoothed/within_run_variability_mean": mean(variability_N),
                 "smoothed/last_quarter_rows": self.recent.rows,
             }
-        if self._types is not None and counts_D is not None:
-            found = frequency_correlations(self._types, counts_D, measures)
+        if self._types is not None and counts_D is not None and counts_D.any():
+            found = frequency_correlations(self._types, counts_D, measures, run)
             scalars |= {f"smoothed/frequency_{name}_correlation": rho for name, rho in found.items()}
         numbers = plain(scalars)
         return Metrics({"smoothed/step": float(step), **numbers} if numbers else {}, histograms)
-
-
-def _mean(values_N: NDArray[Any]) -> float:
-    finite_n = values_N[np.isfinite(values_N)]
-    return float(finite_n.mean(dtype=np.float64)) if finite_n.size else float("nan")

@@ -24,6 +24,8 @@ _BUSY = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NO_LOCKS = "this file system has no locks: a reader may see a commit half made; reading again helps"
 _warned: set[str] = set()
+# Of its own: the stream of the `random` module belongs to training, and another thread draws here.
+_spread = random.Random()
 
 
 def warn_once(message: str) -> None:
@@ -99,7 +101,7 @@ def pauses(seconds: float) -> Iterator[bool]:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         yield False
-        time.sleep(min(left, random.uniform(0.0003, 0.0015)))
+        time.sleep(min(left, _spread.uniform(0.0003, 0.0015)))
     yield True
 
 
