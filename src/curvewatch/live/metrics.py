@@ -28,9 +28,26 @@ class Histogram:
     @classmethod
     def of(cls, values: NDArray[np.floating], low: float, high: float) -> Histogram:
         """The histogram of the finite `values` from `low` to `high`."""
-        finite = values[np.isfinite(values)]
-        counts, edges = np.histogram(np.clip(finite, low, high), BINS, (low, high))
-        return cls(counts.astype(np.int64), edges)
+        return cls.of_sorted(sorted_finite(values), low, high)
+
+    @classmethod
+    def of_sorted(cls, sorted_n: NDArray[np.floating], low: float, high: float) -> Histogram:
+        """The same of values that are finite and in order."""
+        edges = np.linspace(low, high, BINS + 1)
+        inner = edges[1:-1].astype(sorted_n.dtype)
+        # The same values are below an edge and below the next number of their own precision.
+        inner = np.where(inner < edges[1:-1], np.nextafter(inner, inner.dtype.type(np.inf)), inner)
+        below = np.searchsorted(sorted_n, inner)
+        return cls(np.diff(below, prepend=0, append=sorted_n.size).astype(np.int64), edges)
+
+    @classmethod
+    def of_counts(cls, counts: Mapping[float, int], low: float, high: float) -> Histogram:
+        """The same of values that are given with how often they occur."""
+        edges = np.linspace(low, high, BINS + 1)
+        places = np.searchsorted(edges[1:-1], np.array(list(counts), np.float64), side="right")
+        numbers = np.zeros(BINS, np.int64)
+        np.add.at(numbers, places, np.array(list(counts.values()), np.int64))
+        return cls(numbers, edges)
 
 
 @dataclass(frozen=True)
@@ -100,3 +117,38 @@ class Metrics:
 def plain(values: Mapping[str, Any]) -> dict[str, float]:
     """The finite values as plain Python numbers: hosts put what they are given into JSON."""
     return {key: float(value) for key, value in values.items() if isfinite(value)}
+
+
+def sorted_finite(values_N: NDArray[np.floating]) -> NDArray[Any]:
+    """The finite values in order, as an array of their own."""
+    sorted_N = np.sort(values_N)  # infinities go to the ends, NaN behind them
+    infinity = sorted_N.dtype.type(np.inf)
+    return sorted_N[np.searchsorted(sorted_N, -infinity, side="right") : np.searchsorted(sorted_N, infinity)]
+
+
+def percentile(sorted_n: NDArray[np.floating], percent: float) -> float:
+    """The percentile of sorted values, between neighbours by their distance; NaN of none."""
+    if not sorted_n.size:
+        return float("nan")
+    place = percent / 100 * (sorted_n.size - 1)
+    below = int(place)
+    low, high = sorted_n[below], sorted_n[min(below + 1, sorted_n.size - 1)]
+    return float(low + (high - low) * (place - below))
+
+
+def median_of_counts(counts: Mapping[int, int]) -> float:
+    """The median of numbers that are given, in order, with how often they occur; NaN of none."""
+    if not counts:
+        return float("nan")
+    numbers, up_to = np.array(list(counts)), np.cumsum(list(counts.values()))
+    middle = np.array([up_to[-1] - 1, up_to[-1]]) // 2
+    return float(numbers[np.searchsorted(up_to, middle, side="right")].mean())
+
+
+def mean(values_N: NDArray[Any]) -> float:
+    """The mean of the finite values; NaN of none."""
+    total = values_N.mean(dtype=np.float64) if values_N.size else np.nan
+    if not isfinite(total):
+        finite_n = values_N[np.isfinite(values_N)]
+        total = finite_n.mean(dtype=np.float64) if finite_n.size else np.nan
+    return float(total)

@@ -6,13 +6,13 @@ step after step 0. Suffixes: N tokens, K splines, G grid points.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from curvewatch.measures.forgetting import at_most
 from curvewatch.measures.smoothing import Fit, Float64, Floats
 from curvewatch.measures.splines import ORDER, SplineBasis
 
@@ -62,14 +62,15 @@ class AcquisitionGrid:
         self.x_G = np.linspace(basis.lower, basis.upper if last_x is None else last_x, GRID_POINTS)
         basis_GK = basis(self.x_G).astype(dtype)
         # By knot interval: the points' place in the grid, and the values of the four splines that are not zero.
-        u_G = (self.x_G - basis.lower) / (basis.spacing if basis.spacing > 0 else 1.0)
-        interval_G = np.clip(u_G.astype(np.intp), 0, basis.n_splines - ORDER - 1)
+        interval_G = basis.interval(self.x_G)
         starts = np.searchsorted(interval_G, np.arange(interval_G[-1] + 2))
         self._starts_J = starts[:-1]
         self._bases = [
             np.ascontiguousarray(basis_GK[start:end, j : j + ORDER + 1])
             for j, (start, end) in enumerate(pairwise(starts))
         ]
+        # One point of each interval that has any: the lowest of them is at least as high as the lowest of all.
+        self._some_SK = basis_GK[[start for start, end in pairwise(starts) if start < end]]
 
     def search(self, fit: Fit, chance: float, *, paper: bool = False) -> Acquisition:
         """Returns the age of acquisition of a block of fitted curves.
@@ -80,7 +81,7 @@ class AcquisitionGrid:
             paper: A token never below chance gets the last step as its age, as in the released code; the status
                 still says `never`.
         """
-        curves = _Intervals(fit.coefficients_KN, self._bases)
+        curves = _Intervals(fit.coefficients_KN, self._bases, self._some_SK)
         # Everything is compared about the curve's centre, where float32 keeps its digits.
         minimum_N = curves.minimum()
         centre_N = fit.centre_N.astype(np.float64)
@@ -116,63 +117,58 @@ class _Intervals:
     Args:
         coefficients_KN: Of the curves.
         bases: For each interval, the four splines at the grid points in it.
+        some_SK: All splines at a few of the points.
     """
 
-    def __init__(self, coefficients_KN: Floats, bases: list[Floats]) -> None:
-        self._c_KN, self._bases = coefficients_KN, bases
+    def __init__(self, coefficients_KN: Floats, bases: list[Floats], some_SK: Floats) -> None:
+        self._c_KN, self._bases, self._some_SK = coefficients_KN, bases, some_SK
         j = len(bases)
-        first_JN, third_JN = coefficients_KN[:-2], coefficients_KN[2:]
-        middle_JN = coefficients_KN[1:-1]
-        knots_JN = (first_JN + third_JN) * (1 / 6) + middle_JN * (2 / 3)
-        left_JN, right_JN = middle_JN[:j], third_JN[:j]
-        low_JN = np.minimum(knots_JN[:j], knots_JN[1 : j + 1])
-        # The two inner ordinates lie between the two inner coefficients, a third of the way from either.
-        np.minimum(low_JN, (2 * left_JN + right_JN) * (1 / 3), out=low_JN)
-        np.minimum(low_JN, (left_JN + 2 * right_JN) * (1 / 3), out=low_JN)
+        # The two inner ordinates lie between the two inner coefficients, a third of the way from either; the outer
+        # ones, at the knots, halfway between the inner ordinates on both sides.
+        third_JN = np.diff(coefficients_KN[: j + 3], axis=0)
+        third_JN *= 1 / 3
+        after_JN = coefficients_KN[: j + 2] + third_JN
+        before_JN = coefficients_KN[1 : j + 3] - third_JN
+        low_JN = np.minimum(after_JN[1 : j + 1], before_JN[1 : j + 1])
+        knots_JN = before_JN[: j + 1] + after_JN[1 : j + 2]
+        knots_JN *= 0.5
+        np.minimum(low_JN, knots_JN[:j], out=low_JN)
+        np.minimum(low_JN, knots_JN[1:], out=low_JN)
         # With room for rounding, here and in the values at the points.
         low_JN -= 8 * np.finfo(low_JN.dtype).eps * np.abs(coefficients_KN).max(axis=0, initial=0.0)
         self._low_JN: Floats = low_JN
 
     def minimum(self) -> Floats:
         """The lowest value at any point of the grid, shape [N]."""
-        possible_JN = self._low_JN.copy()
-        tokens = np.arange(possible_JN.shape[1])
-        best_N = np.full(tokens.size, np.inf, possible_JN.dtype)
-        while tokens.size:
-            # Where the curve may be lowest comes first; then whatever could still be lower than what was found there.
-            interval_n = possible_JN.argmin(axis=0)
-            for chosen, values_Pn in self._values(interval_n, tokens):
-                best_N[tokens[chosen]] = np.minimum(best_N[tokens[chosen]], values_Pn.min(axis=0))
-            possible_JN[interval_n, np.arange(tokens.size)] = np.inf
-            open_n = possible_JN.min(axis=0) < best_N[tokens]
-            tokens, possible_JN = tokens[open_n], possible_JN[:, open_n]
+        best_N: Floats = (self._some_SK @ self._c_KN).min(axis=0)
+        for j, basis_P4 in enumerate(self._bases):
+            lower = np.flatnonzero(self._low_JN[j] < best_N)
+            if lower.size and len(basis_P4):
+                best_N[lower] = np.minimum(best_N[lower], self._values(j, lower).min(axis=0))
         return best_N
 
-    def first_at_or_below(self, level_N: Float64) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def first_at_or_below(self, level_N: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Where each curve first gets down to its level: the interval and the point in it; (0, 0) if nowhere."""
-        tokens = np.arange(level_N.size)
+        level_N = at_most(level_N, self._c_KN.dtype)
         interval_N, inside_N = np.zeros(level_N.size, np.intp), np.zeros(level_N.size, np.intp)
-        possible_JN = self._low_JN <= level_N
-        while tokens.size:
-            interval_n = possible_JN.argmax(axis=0)
-            there_n = possible_JN[interval_n, np.arange(tokens.size)]
-            if not there_n.all():
-                tokens, interval_n, possible_JN = tokens[there_n], interval_n[there_n], possible_JN[:, there_n]
-            found_n = np.zeros(tokens.size, bool)
-            for chosen, values_Pn in self._values(interval_n, tokens):
-                below_Pn = values_Pn <= level_N[tokens[chosen]]
-                found_n[chosen] = below_Pn.any(axis=0)
-                inside_N[tokens[chosen]] = below_Pn.argmax(axis=0)
-            interval_N[tokens[found_n]] = interval_n[found_n]
-            possible_JN[interval_n, np.arange(tokens.size)] = False
-            tokens, possible_JN = tokens[~found_n], possible_JN[:, ~found_n]
+        open_JN = self._low_JN <= level_N
+        found_N = np.zeros(level_N.size, bool)
+        for j, basis_P4 in enumerate(self._bases):
+            tokens = np.flatnonzero(open_JN[j] > found_N)
+            if not tokens.size or not len(basis_P4):
+                continue
+            n_points = len(basis_P4)
+            # The first point below is the one with most points behind it.
+            behind_P1 = np.arange(n_points, 0, -1).astype(np.min_scalar_type(n_points))[:, None]
+            below_Pn = self._values(j, tokens) <= level_N[tokens]
+            behind_n = (below_Pn.view(np.uint8) * behind_P1).max(axis=0)
+            found_n = behind_n > 0
+            found = tokens[found_n]
+            interval_N[found], inside_N[found] = j, n_points - behind_n[found_n].astype(np.intp)
+            found_N[found] = True
         return interval_N, inside_N
 
-    def _values(self, interval_n: NDArray[np.intp], tokens: NDArray[np.intp]) -> Iterator[tuple[Any, Floats]]:
-        """The curves of `tokens` at the grid points of one interval each: which of them, and values [points, n]."""
-        order = np.argsort(interval_n.astype(np.int16), kind="stable")
-        ends = np.searchsorted(interval_n[order], np.arange(len(self._bases) + 1))
-        for j, basis_P4 in enumerate(self._bases):
-            chosen = order[ends[j] : ends[j + 1]]
-            if chosen.size and len(basis_P4):
-                yield chosen, basis_P4 @ self._c_KN[j : j + ORDER + 1][:, tokens[chosen]]
+    def _values(self, j: int, tokens: NDArray[np.intp]) -> Floats:
+        """The curves of `tokens` at the grid points of an interval, shape [points, n]."""
+        values_Pn: Floats = self._bases[j] @ self._c_KN[j : j + ORDER + 1].take(tokens, axis=1)
+        return values_Pn

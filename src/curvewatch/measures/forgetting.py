@@ -6,6 +6,7 @@ computed from the run file are the same numbers from the same code. Suffixes: N 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.floating[Any]]
+
+WALKED_VALUES = 1 << 20  # of smoothed curves looked at at a time
+BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
 
 
 @dataclass
@@ -49,13 +53,18 @@ class Top1Forgetting:
             correct_N: Whether each target was the arg-max.
         """
         correct_N = np.asarray(correct_N, bool)
-        self.last_events = 0
-        if self._previous_N is not None:
-            forgotten_N = self._previous_N & ~correct_N
-            self.events_N += forgotten_N
-            self.last_events = int(np.count_nonzero(forgotten_N))
-            self.opportunities += 1
-        self.first_correct_step_N[correct_N & np.isnan(self.first_correct_step_N)] = step
+        before_N, forgotten = self._previous_N, 0
+        for part in _parts(self.n_tokens):
+            correct_n, first_n = correct_N[part], self.first_correct_step_N[part]
+            learned_n = np.isnan(first_n)
+            learned_n &= correct_n
+            first_n[learned_n] = step
+            if before_N is not None:
+                forgotten_n = before_N[part] > correct_n
+                self.events_N[part] += forgotten_n
+                forgotten += int(np.count_nonzero(forgotten_n))
+        self.opportunities += before_N is not None
+        self.last_events = forgotten
         self._previous_N = correct_N.copy()
 
 
@@ -83,6 +92,7 @@ class ThresholdForgetting:
         known_N: Known now.
         events_N: Forgetting events so far.
         first_known_step_N: Fixed-threshold age of acquisition as a step; NaN while not acquired.
+        acquired_at: How many tokens have each step as their age of acquisition; steps increase, none has no token.
     """
 
     n_tokens: int
@@ -93,6 +103,7 @@ class ThresholdForgetting:
     known_N: BoolArray = field(init=False)
     events_N: NDArray[np.int32] = field(init=False)
     first_known_step_N: NDArray[np.float64] = field(init=False)
+    acquired_at: dict[int, int] = field(init=False, default_factory=dict)
     last_events: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -109,24 +120,43 @@ class ThresholdForgetting:
             step: Training step, greater than every one before.
             surprisal_N: Bits.
         """
-        dtype = self.average_N.dtype.type
-        y_N = np.asarray(surprisal_N, dtype)
+        surprisal_N = np.asarray(surprisal_N)
+        self.last_events = acquired = 0
+        for part in _parts(self.n_tokens):
+            learned_n, forgotten_n = self._average(part, surprisal_N[part])
+            if step <= 0:
+                continue
+            self.events_N[part] += forgotten_n
+            self.last_events += int(np.count_nonzero(forgotten_n))
+            first_n = self.first_known_step_N[part]
+            new_n = learned_n & np.isnan(first_n)
+            first_n[new_n] = step
+            acquired += int(np.count_nonzero(new_n))
+            learned_n |= forgotten_n
+            self.known_N[part] ^= learned_n
+        if acquired:
+            self.acquired_at[step] = acquired
+
+    def _average(self, part: slice, surprisal_n: FloatArray) -> tuple[BoolArray, BoolArray]:
+        """Moves the averages of some tokens; which of them this makes known, and which unknown."""
+        average_n, known_n = self.average_N[part], self.known_N[part]
+        dtype = average_n.dtype.type
+        y_n = np.asarray(surprisal_n, dtype)
         if self.decay == 0:
-            moved_N = y_N  # previous + (y - previous) would differ from y by a rounding
+            moved_n = y_n  # previous + (y - previous) would differ from y by a rounding
         else:
             # A NaN average (nothing seen yet) starts at the observation itself.
-            previous_N = np.where(np.isnan(self.average_N), y_N, self.average_N)
+            previous_n = np.where(np.isnan(average_n), y_n, average_n)
             with np.errstate(invalid="ignore"):  # inf - inf, dropped by the finite check below
-                moved_N = previous_N + dtype(1 - self.decay) * (y_N - previous_N)
-        np.copyto(self.average_N, moved_N, where=np.isfinite(y_N))
+                moved_n = y_n - previous_n
+                moved_n *= dtype(1 - self.decay)
+                moved_n += previous_n
+        np.copyto(average_n, moved_n, where=np.isfinite(y_n))
+        threshold = self.threshold[part] if isinstance(self.threshold, np.ndarray) else self.threshold
         with np.errstate(invalid="ignore"):
-            learned_N = ~self.known_N & (self.average_N <= self.threshold)
-            forgotten_N = self.known_N & (self.average_N > self.threshold + self.margin)
-        if step > 0:
-            self.known_N ^= learned_N | forgotten_N
-            self.first_known_step_N[learned_N & np.isnan(self.first_known_step_N)] = step
-            self.events_N += forgotten_N
-        self.last_events = int(np.count_nonzero(forgotten_N)) if step > 0 else 0
+            learned_n = average_n <= threshold
+            forgotten_n = average_n > threshold + self.margin
+        return np.greater(learned_n, known_n), forgotten_n & known_n
 
 
 def threshold_events(
@@ -147,17 +177,40 @@ def threshold_events(
         rises_N: The curves' forgettability, bits, where it is known already. An event takes a rise of more than
             `margin`, which few curves have: only those are walked through step by step.
     """
-    events_N = np.zeros(smoothed_TN.shape[1], np.int32)
+    n_steps, n_tokens = smoothed_TN.shape
+    events_N = np.zeros(n_tokens, np.int32)
     if rises_N is None:
-        walked = np.arange(events_N.size)
+        walked = np.arange(n_tokens)
     else:
         walked = np.flatnonzero(rises_N > margin - 1e-3)  # with room for rounding in the sum
-    if walked.size:
-        counter = ThresholdForgetting(walked.size, threshold_N[walked], margin, decay=0.0)
-        for t, surprisal_N in enumerate(smoothed_TN[:, walked]):
-            counter.update(t + 1, surprisal_N)  # any step > 0: only the order matters here
-        events_N[walked] = counter.events_N
+    width = max(16, WALKED_VALUES // max(n_steps, 1))
+    for start in range(0, walked.size, width):
+        tokens = walked[start : start + width]
+        events_N[tokens] = _events(smoothed_TN[:, tokens], threshold_N[tokens], margin)
     return events_N
+
+
+def _events(smoothed_Tn: FloatArray, threshold_n: NDArray[np.float64], margin: float) -> NDArray[np.intp]:
+    """Counts the events of some curves, all steps at once; in between the two levels nothing changes."""
+    n_steps, n = smoothed_Tn.shape
+    dtype = smoothed_Tn.dtype
+    known_level_n, unknown_level_n = at_most(threshold_n, dtype), at_most(threshold_n + margin, dtype)
+    finite_Tn = np.isfinite(smoothed_Tn)
+    known_Tn = (smoothed_Tn <= known_level_n) & finite_Tn
+    unknown_Tn = (smoothed_Tn > unknown_level_n) & finite_Tn
+    # Token by token, the observations that say something, in order: an event is one of each kind in succession.
+    said = np.flatnonzero((known_Tn | unknown_Tn).T)
+    unknown = unknown_Tn.T.ravel()[said]
+    token = said // max(n_steps, 1)
+    event = (unknown[1:] > unknown[:-1]) & (token[1:] == token[:-1])
+    return np.bincount(token[1:][event], minlength=n)
+
+
+def at_most(level_N: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+    """Returns the largest numbers of a precision up to some levels: its values compare with them as with the levels."""
+    rounded_N: FloatArray = level_N.astype(dtype)
+    np.copyto(rounded_N, np.nextafter(rounded_N, dtype.type(-np.inf)), where=rounded_N > level_N)
+    return rounded_N
 
 
 def count_top1(correct_TN: BoolArray, steps_T: NDArray[Any]) -> Top1Forgetting:
@@ -171,3 +224,7 @@ def count_top1(correct_TN: BoolArray, steps_T: NDArray[Any]) -> Top1Forgetting:
     for step, correct_N in zip(steps_T, correct_TN, strict=True):
         counter.update(step, correct_N)
     return counter
+
+
+def _parts(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))

@@ -180,35 +180,51 @@ class GrowingSolver:
         admissible_L[-1] = True
         self._gain_LKK: Floats = gain_LKK.astype(np.float32)
         self._indices = np.flatnonzero(admissible_L)
-        # sqrt(GCV) = sqrt(T * SSE) / |T - 1.4 edof|, as in `Smoother`.
-        self._root_weight_L = (np.sqrt(n_steps) / np.abs(freedom_L)).astype(np.float32)
+        # GCV = T * SSE / (T - 1.4 edof)^2.
+        weight_L = n_steps / np.square(freedom_L[self._indices])
         # Apart from the ridge (1.5e-8) the directions are orthogonal as fitted values, too. The residual of a curve is
         # then a sum over directions, each smoothing parameter leaving its own share of each: all terms positive, so
         # that float32 does not flip the choice, and a few numbers a curve instead of a matrix product for each choice.
+        # Of what no direction reaches all is left.
         length_K = np.square(system.l_RK).sum(axis=0)
         strong = length_K > WEAK_DIRECTION
-        self._direction_RK: Floats = (system.l_RK[:, strong] / np.sqrt(length_K[strong])).astype(np.float32)
-        left_LK = 1.0 - length_K[strong] * system.shrink_LK[:, strong]
-        self._left_LK: Floats = np.square(left_LK[self._indices]).astype(np.float32)
+        direction_RK = system.l_RK[:, strong] / np.sqrt(length_K[strong])
+        beside_RK = np.linalg.svd(direction_RK)[0][:, direction_RK.shape[1] :]
+        self._direction_KR: Floats = np.concatenate([direction_RK, beside_RK], axis=1).T.astype(np.float32)
+        left_LK = np.ones((len(LAMBDAS), len(length_K)))
+        left_LK[:, : direction_RK.shape[1]] = np.square(1.0 - length_K[strong] * system.shrink_LK[:, strong])
+        self._left_LK: Floats = (weight_L[:, None] * left_LK[self._indices]).astype(np.float32)
+        self._weight_L: Floats = weight_L.astype(np.float32)
 
     def fit(self, z_RN: Floats, rss_N: Floats, centre: np.float32, finite_N: NDArray[np.bool_]) -> Fit:
         """The fit of a block of curves; arguments as kept by `GrowingFit`."""
         n = rss_N.size
-        along_KN = self._direction_RK.T @ z_RN
-        beside_RN = z_RN - self._direction_RK @ along_KN
-        np.square(beside_RN, out=beside_RN)
-        outside_N = rss_N + beside_RN.sum(axis=0)
-        np.square(along_KN, out=along_KN)
-        root_LN = np.sqrt(self._left_LK @ along_KN + outside_N)
-        root_LN *= self._root_weight_L[self._indices, None]
-        choice_N = self._indices[root_LN.argmin(axis=0)]
-        coefficients_KN = np.empty_like(z_RN)
+        choice_N = self._choose(z_RN, rss_N)
+        # Ordered by their choice, the curves of one smoothing parameter lie side by side.
         order = np.argsort(choice_N, kind="stable")
         ends = np.searchsorted(choice_N[order], np.arange(len(LAMBDAS) + 1))
+        z_RN = z_RN.take(order, axis=1)
+        ordered_KN = np.empty_like(z_RN)
         for index in self._indices:
-            chosen = order[ends[index] : ends[index + 1]]
-            if chosen.size:
-                coefficients_KN[:, chosen] = self._gain_LKK[index] @ z_RN[:, chosen]
+            chosen = slice(ends[index], ends[index + 1])
+            if chosen.start < chosen.stop:
+                np.matmul(self._gain_LKK[index], z_RN[:, chosen], out=ordered_KN[:, chosen])
+        place_N = np.empty(n, np.intp)
+        place_N[order] = np.arange(n)
+        coefficients_KN = ordered_KN.take(place_N, axis=1)
         centre_N = np.full(n, centre, np.float32)
         # The curves themselves are gone, so nothing can be computed again in float64: no doubt, no scale of rounding.
-        return Fit(coefficients_KN, centre_N, choice_N, np.zeros(n, bool), finite_N, np.zeros(n, np.float32))
+        no_doubt_N, no_scale_N = np.zeros(n, bool), np.zeros(n, np.float32)
+        return Fit(coefficients_KN, centre_N, choice_N.astype(np.intp), no_doubt_N, finite_N, no_scale_N)
+
+    def _choose(self, z_RN: Floats, rss_N: Floats) -> NDArray[np.int8]:
+        along_KN = self._direction_KR @ z_RN
+        np.square(along_KN, out=along_KN)
+        score_LN = self._left_LK @ along_KN
+        best_N = np.full(rss_N.size, np.inf, np.float32)
+        choice_N = np.zeros(rss_N.size, np.int8)
+        for index, score_N, weight in zip(self._indices, score_LN, self._weight_L, strict=True):
+            score_N += weight * rss_N
+            np.copyto(choice_N, np.int8(index), where=score_N < best_N)  # of equal scores the first wins
+            np.minimum(best_N, score_N, out=best_N)
+        return choice_N

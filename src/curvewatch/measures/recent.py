@@ -7,13 +7,15 @@ each observation, and those that fall behind three quarters of the way leave it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.measures.smoothing import Float64, Floats
+from curvewatch.measures.smoothing import Floats
 from curvewatch.measures.surprisal import FINAL_SHARE
+
+BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
 
 ReadRow = Callable[[int], NDArray[np.float32]]
 
@@ -54,27 +56,39 @@ class RecentSurprisal:
             self._add(self._read_row(self._steps[0]), -1)
             self._steps.popleft()
 
-    def mean(self) -> Float64:
+    def mean(self) -> NDArray[np.float32]:
         """Mean surprisal in the window, bits, shape [N]; NaN where a value is NaN or infinite, and without rows."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean_N: Float64 = self._sum_N / self.rows
-        mean_N[self._missing_N > 0] = np.nan
+        mean_N = np.full(self._sum_N.size, np.nan, np.float32)
+        if self.rows:
+            for part in self._parts():
+                np.copyto(mean_N[part], self._sum_N[part] / self.rows, "same_kind", where=self._missing_N[part] == 0)
         return mean_N
 
-    def variability(self) -> Float64:
+    def variability(self) -> NDArray[np.float32]:
         """Population standard deviation in the window, bits, shape [N]; NaN as above, and with fewer than two rows."""
-        if self.rows < 2:
-            return np.full(self._sum_N.size, np.nan)
-        mean_N = self.mean()
-        variance_N = self._squares_N / self.rows - mean_N**2
-        deviation_N: Float64 = np.sqrt(np.maximum(variance_N, 0.0))
+        deviation_N = np.full(self._sum_N.size, np.nan, np.float32)
+        if self.rows >= 2:
+            for part in self._parts():
+                variance_n = self._squares_N[part] / self.rows
+                variance_n -= np.square(self._sum_N[part] / self.rows)
+                np.maximum(variance_n, 0.0, out=variance_n)
+                np.copyto(deviation_N[part], np.sqrt(variance_n), "same_kind", where=self._missing_N[part] == 0)
         return deviation_N
 
     def _add(self, surprisal_N: Floats, sign: int) -> None:
-        values_N = np.asarray(surprisal_N, np.float64)
-        finite_N = np.isfinite(values_N)
-        if not finite_N.all():
-            self._missing_N += (sign * ~finite_N).astype(np.int16)
-            values_N = np.where(finite_N, values_N, 0.0)
-        self._sum_N += sign * values_N
-        self._squares_N += sign * values_N**2
+        for part in self._parts():
+            values_n = surprisal_N[part].astype(np.float64)
+            finite_n = np.isfinite(values_n)
+            if not finite_n.all():
+                self._missing_N[part] += (sign * ~finite_n).astype(np.int16)
+                values_n[~finite_n] = 0.0
+            if sign > 0:
+                self._sum_N[part] += values_n
+                self._squares_N[part] += np.square(values_n)
+            else:
+                self._sum_N[part] -= values_n
+                self._squares_N[part] -= np.square(values_n)
+
+    def _parts(self) -> Iterator[slice]:
+        n = self._sum_N.size
+        return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))

@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.measures.acquisition import LEARNED, LEFT_CENSORED, UNFITTED, AcquisitionGrid
-from curvewatch.measures.forgetting import threshold_events
+from curvewatch.measures.forgetting import WALKED_VALUES, threshold_events
 from curvewatch.measures.growing import GrowingFit, GrowingSolver
+from curvewatch.measures.rises import Rises
 from curvewatch.measures.smoothing import Floats
 
 # Tokens at a time: few enough for a core's cache, enough that Python's share is small.
 BLOCK = 8192
 
-Map = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[Any]]
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,12 @@ class _SoFarMeasurer:
         self._growing, self._solver, self._chance, self._margin = growing, solver, chance, margin
         basis, x_T = growing.basis, np.log10(np.array(growing.steps, np.float64))
         self._basis_TK: Floats = basis(x_T).astype(np.float32)
-        # Rises come out of one product; differences of curves of float32 would cost digits and a pass more.
-        self._rise_TK: Floats = np.diff(basis(x_T), axis=0).astype(np.float32)
+        self._rises = Rises(basis, x_T)
         self._grid = AcquisitionGrid(basis, float(x_T[-1]), np.float32)
         n = growing.n_tokens
         self._out = SoFar(
             growing.steps[-1], len(growing.steps), np.empty(n, np.float32), np.empty(n, np.int8),
-            np.empty(n, np.float32), np.zeros(n, np.int16), np.empty(n, np.int8),
+            np.empty(n, np.float32), np.empty(n, np.int16), np.empty(n, np.int8),
         )  # fmt: skip
 
     def measure(self, run: Map) -> SoFar:
@@ -93,17 +93,19 @@ class _SoFarMeasurer:
         out = self._out
         fit = self._growing.fit(self._solver, tokens)
         acquired = self._grid.search(fit, self._chance)
-        rises_Tn = self._rise_TK @ fit.coefficients_KN
-        np.maximum(rises_Tn, 0.0, out=rises_Tn)
-        rises_n = rises_Tn.sum(axis=0)
+        rises_n = self._rises(fit.coefficients_KN)
         # An event takes a rise of more than the margin; few curves have that, and only those are computed.
         walked = np.flatnonzero(rises_n > self._margin - 1e-3)
-        if walked.size:
-            curves_Tn = self._basis_TK @ fit.coefficients_KN[:, walked] + fit.centre_N[walked]
-            events_n = threshold_events(curves_Tn, acquired.threshold_N[walked], margin=self._margin)
-            out.events_N[tokens][walked] = np.minimum(events_n, np.iinfo(np.int16).max)
+        events_n = np.zeros(rises_n.size, np.int64)
+        width = max(16, WALKED_VALUES // len(self._basis_TK))
+        for start in range(0, walked.size, width):
+            few = walked[start : start + width]
+            curves_Tn = self._basis_TK @ fit.coefficients_KN[:, few]
+            curves_Tn += fit.centre_N[few]
+            events_n[few] = threshold_events(curves_Tn, acquired.threshold_N[few], margin=self._margin)
+        events_n[acquired.status_N == UNFITTED] = 0
+        out.events_N[tokens] = np.minimum(events_n, np.iinfo(np.int16).max)
         out.age_N[tokens] = acquired.age_N
         out.status_N[tokens] = acquired.status_N
         out.forgettability_N[tokens] = np.where(fit.finite_N, rises_n, math.nan)
-        out.events_N[tokens][acquired.status_N == UNFITTED] = 0
         out.lambda_index_N[tokens] = fit.lambda_index_N

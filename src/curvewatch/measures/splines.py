@@ -47,6 +47,11 @@ class SplineBasis:
         # A single fitted step leaves no width; pyGAM takes 1 there, and so do we.
         return (np.asarray(x, np.float64) - self.lower) / (width if width > 0 else 1.0)
 
+    def interval(self, x: ArrayLike) -> NDArray[np.intp]:
+        """Returns between which two knots each point lies, from 0; that is also the first spline that reaches it."""
+        u_S = (np.asarray(x, np.float64) - self.lower) / (self.spacing if self.spacing > 0 else 1.0)
+        return np.clip(u_S.astype(np.intp), 0, self.n_splines - ORDER - 1)
+
     def __call__(self, x: ArrayLike) -> Float64:
         """Returns the value of each spline at each point, shape [S, K].
 
