@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from curvewatch import open_run
+from curvewatch import Run, open_run
+from curvewatch.measures import MeasureWarning
 
 from .support.keys import always, unknown
 from .support.process import environment
-from .support.wandb_server import serving
+from .support.wandb_server import WandbServer, serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,19 +40,60 @@ def test_rows_arrive_as_they_stand_in_the_file(tmp_path):
         output, _ = training.communicate(timeout=240)
         assert training.returncode == 0, output[-3000:]
     run = open_run(path)
-    rows = [row for _, row in sorted(server.history.items()) if "curvewatch/watch/step" in row]
+    history = [row for _, row in sorted(server.history.items())]
+    rows = [row for row in history if "curvewatch/watch/step" in row]
     assert [row["train/global_step"] for row in rows] == run.steps.tolist() == list(range(11))
     means = [row["curvewatch/eval/surprisal_mean"] for row in rows]
     np.testing.assert_allclose(means, run.surprisal[:].astype(float).mean(axis=1), rtol=1e-12)
     accuracy = [row["curvewatch/eval/accuracy_top1"] for row in rows]
     np.testing.assert_allclose(accuracy, run.correct[:].mean(axis=1), rtol=1e-12)
-    sent = {key for row in rows for key in row if key.startswith("curvewatch/")}
-    # Nothing is acquired in ten steps, so there is no median step of acquisition yet.
-    assert always(histograms=True) - sent <= {"curvewatch/eval/acquisition_step_median"}
+    sent = {key for row in history for key in row if key.startswith("curvewatch/")}
+    assert always(histograms=True) <= sent
     assert unknown(sent) == set()
     histogram = rows[-1]["curvewatch/eval/surprisal_histogram"]
     assert sum(histogram["values"]) == run.n_tokens
     assert server.summary["curvewatch/eval/surprisal_mean"] == means[-1]
+    check_smoothed(rows, run)
+    check_files(server, history, path.with_suffix(".report.html").read_bytes())
+
+
+def check_smoothed(rows: list[dict[str, Any]], run: Run) -> None:
+    """So small a set is fitted at once: each row has its own step's values, the last row those of the whole file."""
+    assert [row["curvewatch/eval/smoothed/step"] for row in rows] == run.steps.tolist()
+    with pytest.warns(MeasureWarning):  # eleven rows are few
+        measures = run.measures()
+    last = {key.removeprefix("curvewatch/eval/smoothed/"): value for key, value in rows[-1].items()}
+    assert last["forgettability_mean"] == pytest.approx(measures["forgettability"].mean(), rel=1e-5)
+    acquired = np.isin(measures["acquisition_status"], ["learned", "left_censored"])
+    assert last["acquired_share"] == pytest.approx(acquired.mean())
+    assert last["forgetting_events_total"] == measures["forgetting_events_threshold"].sum()
+    for row in rows:
+        step = row["curvewatch/eval/smoothed/step"]
+        recent = (run.steps > 0.75 * step) & (run.steps <= step)
+        if step == 0:
+            recent[0] = True
+        mean = run.surprisal[:][recent].mean(dtype=float)
+        assert row["curvewatch/eval/smoothed/last_quarter_surprisal_mean"] == pytest.approx(mean, rel=1e-6)
+        assert row["curvewatch/eval/smoothed/last_quarter_rows"] == recent.sum()
+
+
+def check_files(server: WandbServer, history: list[dict[str, Any]], report: bytes) -> None:
+    """What rows and summary name as files has been put, whole."""
+    named = [
+        (key, value) for row in (*history, server.summary) for key, value in row.items() if "path" in _parts(value)
+    ]
+    assert {key for key, _ in named} == {
+        "curvewatch/eval/watched_curves", "curvewatch/eval/most_forgotten", "curvewatch/text/samples",
+        "curvewatch/eval/report",
+    }  # fmt: skip
+    for key, value in named:
+        assert hashlib.sha256(server.uploads[value["path"]]).hexdigest() == value["sha256"], key
+    assert server.uploads[server.summary["curvewatch/eval/report"]["path"]] == report
+    assert b"<table>" in server.uploads[server.summary["curvewatch/eval/most_forgotten"]["path"]]
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 @pytest.mark.parametrize("when", ["midway", "from the start"])

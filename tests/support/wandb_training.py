@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-from curvewatch import TokenSet
+from curvewatch import Live, Prompts, TokenSet
+from curvewatch.corpus import count_ngrams
 from curvewatch.integrations.transformers import CurveWatchCallback
 
 
@@ -38,10 +39,16 @@ def main(path: Path, leave: str) -> None:
     rng = np.random.default_rng(0)
     data = [{"input_ids": row, "labels": row} for row in torch.from_numpy(rng.zipf(1.5, (40, 16)) % 100)]
     tokens = TokenSet.from_sequences(rng.zipf(1.5, (9, 16)) % 100, per_sequence=5, vocab_size=100)
-    callback = CurveWatchCallback(tokens, path, schedule=1)
+    live = Live(
+        token_counts="training",
+        ngrams=count_ngrams([item["input_ids"].numpy() for item in data], tokens),
+        prompts=Prompts([[1], [2, 1]], max_new_tokens=4, eos=None),
+    )
+    callback = CurveWatchCallback(tokens, path, schedule=1, live=live)
     args = TrainingArguments(
         str(path.parent / "out"), max_steps=10, logging_steps=2, report_to=["wandb"], use_cpu=True,
         per_device_train_batch_size=4, save_strategy="no", disable_tqdm=True,
+        learning_rate=3e-2,
     )  # fmt: skip
     trainer = Trainer(model, args, train_dataset=data, callbacks=[callback, Pause(path.parent / "go")])
     began = time.monotonic()
