@@ -25,7 +25,9 @@ class Live:
     Attributes:
         smoothed: Keep every token's smoothed curve up to date, and log what it says: halfway age of acquisition,
             forgettability, variability, rank correlations with frequency. About 160 bytes a token.
-        refit_every: Observations from one refit of the smoothed curves to the next; the last planned one is always.
+        refit_every: Observations from one refit of the smoothed curves to the next; the last planned one always has
+            one. None: one at each of the first 128, then ever more rarely, 64 while their number doubles, since what
+            a refit costs grows with the length of the curves.
         token_counts: How often each token id occurs in the training text, for what is shown by frequency. "auto": from
             the n-gram file, else from the batches as they are trained on; "training": from the batches; an array of
             shape [vocabulary], or an `.npy` file of one; None: nothing by frequency.
@@ -48,7 +50,7 @@ class Live:
     """
 
     smoothed: bool = True
-    refit_every: int = 1
+    refit_every: int | None = None
     token_counts: str | PathLike | ArrayLike | None = "auto"
     bands: int = 3
     ngrams: PathLike | NgramSurprisals | Mapping[str, Any] | None = None
@@ -62,6 +64,8 @@ class Live:
     def __post_init__(self) -> None:
         for name, least, most in (("refit_every", 1, None), ("bands", 2, MOST_BANDS), ("table_rows", 0, 1000)):
             value = getattr(self, name)
+            if value is None and name == "refit_every":
+                continue
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name}={value!r}: a whole number is expected.")
             if value < least or (most is not None and value > most):

@@ -114,7 +114,8 @@ class Showing:
             All that is logged of it, and what became known of earlier ones.
         """
         self._n_observations += 1
-        refit = self._n_observations % self._live.refit_every == 0 or step == self._last_step
+        every = self._live.refit_every or max(1, self._n_observations >> 6)
+        refit = self._n_observations % every == 0 or step == self._last_step
         everything = Metrics()
         for name, observation in observations.items():
             of_set, counts_D = self.sets[name], counts.get(name)

@@ -36,7 +36,8 @@ class WatchedTokens:
         self, tokens: TokenSet, watched: int | Sequence[int], counts_N: NDArray[np.float64] | None = None
     ) -> None:
         if isinstance(watched, int):
-            indices = stratified(counts_N if counts_N is not None else _own_counts(tokens), watched)
+            counts_N = counts_N if counts_N is not None else _own_counts(tokens)
+            indices = stratified(tokens.target, counts_N, watched)
         else:
             indices = np.asarray(watched)
             if indices.size and (indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= len(tokens)):
@@ -62,19 +63,23 @@ class WatchedTokens:
         return Lines("Surprisal of watched tokens, bit", "log10 step", log_steps, curves.tolist(), self.names)
 
 
-def stratified(counts_N: NDArray[np.float64], n: int, seed: int = SEED) -> NDArray[np.intp]:
-    """Returns `n` tokens, one from each nth part of all when ordered by `counts_N`; of different counts, if possible.
+def stratified(
+    target_N: NDArray[np.int32], counts_N: NDArray[np.float64], n: int, seed: int = SEED
+) -> NDArray[np.intp]:
+    """Returns `n` tokens, one from each nth part of all when ordered by `counts_N`, with different targets if possible.
 
     Args:
+        target_N: Ids of the targets.
         counts_N: How often each token's target occurs.
         n: How many.
         seed: For the choice within a part.
     """
     order = np.lexsort((np.random.default_rng(seed).permutation(counts_N.size), counts_N))
-    n = min(n, counts_N.size)
-    middles = ((np.arange(n) + 0.5) * counts_N.size / max(n, 1)).astype(np.intp)
-    chosen: NDArray[np.intp] = order[middles]
-    return chosen
+    chosen: list[int] = []
+    for part in np.array_split(order, min(n, order.size)) if n else ():
+        others = part[~np.isin(target_N[part], target_N[chosen])]
+        chosen.append(int((others if others.size else part)[(others.size or part.size) // 2]))
+    return np.array(chosen, np.intp)
 
 
 def _own_counts(tokens: TokenSet) -> NDArray[np.float64]:
