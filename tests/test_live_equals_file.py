@@ -14,7 +14,7 @@ from curvewatch import Live, Run, TokenSet, open_run
 from curvewatch.corpus import NgramSurprisals
 from curvewatch.live import refitter
 from curvewatch.live.showing import Showing
-from curvewatch.measures import LAMBDAS, MeasureTable, ThresholdForgetting, measure_curves
+from curvewatch.measures import LAMBDAS, MeasureTable, ThresholdForgetting, measure_curves, recent
 from tests.support.hosts import HOSTS, Watching, run
 from tests.support.keys import unknown
 from tests.support.models import VOCABULARY, random_tokens
@@ -263,6 +263,7 @@ def test_beside_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     at_once, at_once_log = watch(tmp_path / "at once")
     run("loop", TRAINING, tmp_path / "at once", at_once)
     monkeypatch.setattr(refitter, "WAIT_TOKENS", 0)
+    monkeypatch.setattr(recent, "KEPT_BYTES", 0)  # each row that leaves the last quarter comes from the file
     watching, logged = watch(tmp_path / "beside")
     run("loop", TRAINING, tmp_path / "beside", watching)
     assert watching.watch is not None

@@ -162,9 +162,9 @@ def test_refits_become_rarer(path: Path) -> None:
 
 def test_a_loop_that_never_counts_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = PlainLM()
-    with caplog.at_level(logging.INFO, "curvewatch"):
-        with Watch(random_tokens(), path, schedule=1, max_steps=3, live=Live(token_counts="training")) as watch:
-            logged = [watch.observe(model, step) for step in range(4)]
+    watch = Watch(random_tokens(), path, schedule=1, max_steps=3, live=Live(token_counts="training"))
+    with caplog.at_level(logging.INFO, "curvewatch"), watch:
+        logged = [watch.observe(model, step) for step in range(4)]
     assert "calls watch.count(input_ids) for every batch" in caplog.text
     assert not any("frequency" in key for row in logged if row for key in row)
 
@@ -235,3 +235,64 @@ def test_the_table_of_forgotten_tokens() -> None:
     assert str(int(tokens.target[7])) in rows[0]["target"]
     before = tokens.sequence(int(tokens.sequence_index[7]))[: int(tokens.position[7])]
     assert all(str(i) in rows[0]["context"] for i in before.tolist())
+
+
+# ---------------------------------------------------------------------- trouble
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("what", ["advance", "refit"])
+def test_what_fails_live_costs_no_row_and_no_training(
+    what: str, beside: bool, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from curvewatch.live import SmoothedMetrics, refitter
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise MemoryError("no room for curves")
+
+    monkeypatch.setattr(SmoothedMetrics, what, fail)
+    if beside:
+        monkeypatch.setattr(refitter, "WAIT_TOKENS", 0)
+    _, sink = watch_steps(path, 9)
+    assert open_run(path).steps.tolist() == list(range(10))
+    rows = [step for step, metrics in sink.shown if "curvewatch/eval/surprisal_mean" in metrics.scalars]
+    assert rows == list(range(10))
+    said = [record for record in caplog.records if "no room for curves" in record.getMessage()]
+    assert len(said) == 1, "said once"
+
+
+def test_what_fails_live_is_raised_if_that_is_wanted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from curvewatch.live import SmoothedMetrics
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise MemoryError("no room for curves")
+
+    monkeypatch.setattr(SmoothedMetrics, "refit", fail)
+    watch = Watch(random_tokens(), path, schedule=1, max_steps=9, on_error="raise")
+    with pytest.raises(MemoryError):
+        watch.observe(PlainLM(), 0)
+    watch.close()
+    assert open_run(path).steps.tolist() == [0], "the row was taken before anything was shown"
+
+
+def test_a_row_that_can_not_be_read_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of the last quarter nothing is told any more; all else goes on."""
+    from curvewatch.live import SmoothedMetrics
+    from curvewatch.measures import recent
+
+    def unreadable(step: int) -> Any:
+        raise OSError("the disk is gone")
+
+    smoothed = SmoothedMetrics(5, 8.0, 40, unreadable)
+    smoothed.recent = recent.RecentSurprisal(5, unreadable, most_kept=0)
+    y = np.random.default_rng(0).random((40, 5)).astype(np.float32)
+    failed = []
+    for step in range(1, 41):
+        try:
+            smoothed.advance(step, y[step - 1])
+        except OSError:
+            failed.append(step)
+    assert failed == [2], "step 1 is the first to leave the last quarter"
+    metrics = smoothed.refit(40, y[-1])
+    assert "smoothed/forgettability_mean" in metrics.scalars
+    assert not any("last_quarter" in key or "variability" in key for key in metrics.scalars)

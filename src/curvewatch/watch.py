@@ -397,6 +397,8 @@ class Watch:
         everything.scalars.update({f"curvewatch/{name}/seconds": one for name, one in seconds.items()})
         for failed_step, error in self.showing.failures():
             self._report("following the smoothed curves", failed_step, error)
+            if self._on_error == "raise":
+                raise error
         waited = time.perf_counter() - began
         own = {
             "step": step,

@@ -16,6 +16,7 @@ from curvewatch.measures.smoothing import Floats
 from curvewatch.measures.surprisal import FINAL_SHARE
 
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
+KEPT_BYTES = 32 << 20  # the newest rows; those of a small set fit, and nothing is read twice
 
 ReadRow = Callable[[int], NDArray[np.float32]]
 
@@ -23,15 +24,19 @@ ReadRow = Callable[[int], NDArray[np.float32]]
 class RecentSurprisal:
     """Sums over the rows with step > 0.75 * the current step.
 
-    Rows are not kept in memory: one that leaves the window is read once more. Memory: 18 bytes a token.
+    A row that leaves the window and is not in memory any more is read once again. Memory: 18 bytes a token, and at
+    most `KEPT_BYTES` of rows.
 
     Args:
         n_tokens: N.
         read_row: Surprisal at an earlier step, bits, shape [N]; what it raises is passed on.
+        most_kept: Rows kept in memory; None for as many as `KEPT_BYTES` hold.
     """
 
-    def __init__(self, n_tokens: int, read_row: ReadRow) -> None:
+    def __init__(self, n_tokens: int, read_row: ReadRow, most_kept: int | None = None) -> None:
         self._read_row = read_row
+        most_kept = KEPT_BYTES // (4 * max(1, n_tokens)) if most_kept is None else most_kept
+        self._kept: deque[tuple[int, Floats]] = deque(maxlen=most_kept)
         # float64: what was added is taken off again, and must leave nothing behind.
         self._sum_N = np.zeros(n_tokens)
         self._squares_N = np.zeros(n_tokens)
@@ -52,8 +57,11 @@ class RecentSurprisal:
         """
         self._add(surprisal_N, +1)
         self._steps.append(step)
+        self._kept.append((step, surprisal_N))
         while self._steps[0] <= FINAL_SHARE * step and len(self._steps) > 1:
-            self._add(self._read_row(self._steps[0]), -1)
+            first = self._steps[0]
+            kept = self._kept and self._kept[0][0] == first
+            self._add(self._kept.popleft()[1] if kept else self._read_row(first), -1)
             self._steps.popleft()
 
     def mean(self) -> NDArray[np.float32]:
