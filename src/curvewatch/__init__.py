@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from curvewatch.errors import TokenSetMismatchError as TokenSetMismatchError
     from curvewatch.live import Live as Live
     from curvewatch.observation import Observation as Observation
-    from curvewatch.prompts import Prompts as Prompts
     from curvewatch.run import Run as Run
     from curvewatch.run import open_run as open_run
     from curvewatch.runfile import RunFile as RunFile
+    from curvewatch.sampling.prompts import Prompts as Prompts
     from curvewatch.schedule import Schedule as Schedule
     from curvewatch.scoring import Scorer as Scorer
     from curvewatch.tokens import TokenSet as TokenSet
@@ -32,7 +32,7 @@ _ROOMS = {
     "ForeignFileError": "errors",
     "Live": "live",
     "Observation": "observation",
-    "Prompts": "prompts",
+    "Prompts": "sampling.prompts",
     "Run": "run",
     "RunFile": "runfile",
     "RunFileError": "errors",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.runfile import Row, RunFile
-from curvewatch.sampled import Sample
+from curvewatch.sampling.sample import Sample
 
 logger = logging.getLogger("curvewatch")
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from curvewatch import layout
 from curvewatch.errors import RunFileError
 from curvewatch.runfile import check_format
-from curvewatch.sampled import Sample
+from curvewatch.sampling.sample import Sample
 from curvewatch.storage.journal import snapshot
 from curvewatch.tokens import TokenSet
 from curvewatch.trust import DAMAGE, attribute, parsed, read, refused

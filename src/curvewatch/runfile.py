@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from curvewatch import layout
 from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
 from curvewatch.observation import Observation
-from curvewatch.sampled import Sample
+from curvewatch.sampling.sample import Sample
 from curvewatch.storage.journal import JournaledFile, snapshot
 from curvewatch.tokens import TokenSet
 from curvewatch.trust import attribute, check_trusted, refused

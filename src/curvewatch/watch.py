@@ -25,7 +25,7 @@ from curvewatch.observation import Observation
 from curvewatch.publishing import publish
 from curvewatch.recorder import Recorder, release
 from curvewatch.runfile import Counted, Row, RunFile, RunPlan, SetRecord
-from curvewatch.samples import TextSampler, samples_scalars, samples_table
+from curvewatch.sampling.sampler import TextSampler, samples_scalars, samples_table
 from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
 from curvewatch.tokens import TokenSet

@@ -32,7 +32,7 @@ from curvewatch import TokenSet, open_run
 from curvewatch.errors import CurvewatchError, RunFileError
 from curvewatch.observation import Observation
 from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
-from curvewatch.sampled import Sample
+from curvewatch.sampling.sample import Sample
 from tests.faults.mutations import find_blocks, mutate
 
 MEMORY_BYTES = 2 << 30

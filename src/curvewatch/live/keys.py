@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curvewatch.sampled import TEXT_METRICS as TEXT_METRICS
+from curvewatch.sampling.sample import TEXT_METRICS as TEXT_METRICS
 
 # Behind "curvewatch/<set>/".
 METRICS = {

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from curvewatch.corpus import NgramSurprisals
-    from curvewatch.prompts import Prompts
+    from curvewatch.sampling.prompts import Prompts
 
 PathLike = str | os.PathLike[str]
 MOST_WATCHED = 50

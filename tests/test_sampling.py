@@ -22,12 +22,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from curvewatch import RunFileError, ScoringError, layout, open_run, samples
-from curvewatch.choice import choose, uniform
-from curvewatch.prompts import Prompts, shown
-from curvewatch.repetition import repetition_length
-from curvewatch.sampled import COLUMNS, STATUSES, Sample, samples_scalars, samples_table
-from curvewatch.samples import TextSampler
+from curvewatch import RunFileError, ScoringError, layout, open_run
+from curvewatch.sampling import sampler as sampler_room
+from curvewatch.sampling.choice import choose, uniform
+from curvewatch.sampling.prompts import Prompts, shown
+from curvewatch.sampling.repetition import repetition_length
+from curvewatch.sampling.sample import COLUMNS, STATUSES, Sample, samples_scalars, samples_table
+from curvewatch.sampling.sampler import TextSampler
 from tests.support.files import row, start
 from tests.support.hosts import HOSTS, Intruding, run, shard
 from tests.support.models import VOCABULARY, PlainLM, gpt2, random_tokens
@@ -111,7 +112,7 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = Prompts([[i, i + 1] for i in range(7)], max_new_tokens=6, temperature=1.0)
     live, shapes = gpt2(), []
     together = TextSampler(prompts).sample(live, 3)
-    monkeypatch.setattr(samples, "BATCH_TOKENS", 2 * 7)
+    monkeypatch.setattr(sampler_room, "BATCH_TOKENS", 2 * 7)
     sampler = TextSampler(prompts)
     sampler.prepare(live)
     handle = live.register_forward_pre_hook(
@@ -458,7 +459,8 @@ def test_due_at_the_first_scored_step_from_each_mark_on(
 
 def test_prompts_load_no_torch() -> None:
     code = (
-        "import sys; from curvewatch.prompts import Prompts; Prompts([[1]]).due(1, 0, 5); print('torch' in sys.modules)"
+        "import sys; from curvewatch.sampling.prompts import Prompts; Prompts([[1]]).due(1, 0, 5); "
+        "print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

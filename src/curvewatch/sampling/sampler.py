@@ -16,12 +16,12 @@ from torch import nn
 
 from curvewatch import ranks
 from curvewatch.batches import Batch
-from curvewatch.choice import choose, uniform
 from curvewatch.errors import ScoringError
-from curvewatch.prompts import Prompts, shown
-from curvewatch.repetition import repetition_length
 from curvewatch.roads import Road, by_forward, full
-from curvewatch.sampled import Sample, samples_scalars, samples_table
+from curvewatch.sampling.choice import choose, uniform
+from curvewatch.sampling.prompts import Prompts, shown
+from curvewatch.sampling.repetition import repetition_length
+from curvewatch.sampling.sample import Sample, samples_scalars, samples_table
 from curvewatch.survey import Survey, context_limit, input_embeddings, survey
 from curvewatch.tokens import TokenSet
 from curvewatch.undisturbed import Around, Window, device_of, nothing_around, unwrap
