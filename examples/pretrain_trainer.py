@@ -83,6 +83,7 @@ def main() -> None:
     os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_QUIET", "true")  # no summary of W&B's at the end: there is `print_summary`
     os.environ.setdefault("WANDB_DIR", training_args.output_dir)
+    os.environ.setdefault("WANDB_PROJECT", "curvewatch")
     Path(training_args.output_dir).mkdir(parents=True, exist_ok=True)
     set_seed(training_args.seed)
 

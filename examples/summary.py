@@ -84,7 +84,7 @@ def _print_first_known(run: Run, bands: dict[str, np.ndarray]) -> None:
     known = ThresholdForgetting(run.n_tokens, threshold=run.chance / 2)
     for t, step in enumerate(run.steps):
         known.update(int(step), run.surprisal[t])
-    _head("Which tokens are learned first? Share in % that was known for the first time by each step")
+    _head("Which tokens are learned first? Share that was known for the first time by a step, %")
     steps = run.steps[_spread(run.steps)]
     print(f"{'step':<10}" + "".join(f"{step:>8,}" for step in steps))
     for name, chosen in bands.items():
@@ -106,9 +106,9 @@ def _print_ngrams(run: Run, ngrams: NgramSurprisals) -> None:
 
 
 def _print_forgotten(run: Run, table: MeasureTable) -> None:
-    # Well predicted at some time and not at another; if there is none, no longer the first choice, at least.
-    known_and_lost = {"max_min_surprisal": run.chance / 2, "min_forgetting_events_threshold": 1.0}
-    for events in (known_and_lost, {"min_forgetting": 1.0}):
+    # First choice and well predicted at some time, and later neither; if there is none, as much of that as there is.
+    lost = {"max_min_surprisal": run.chance / 2, "min_forgetting_events_threshold": 1.0}
+    for events in ({"min_forgetting": 1.0, **lost}, lost, {"min_forgetting": 1.0}):
         chosen = run.select(limit=1, measures=table, sort="forgettability", **events)
         if len(chosen):
             _head("A token that was learned and forgotten again")

@@ -16,7 +16,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*/*.yaml"))
 def examples_on_the_path(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     monkeypatch.chdir(tmp_path)
-    for name in ("text_data", "summary", "pretrain_trainer", "pretrain_lightning"):
+    for name in ("text_data", "summary", "story", "pretrain_trainer", "pretrain_lightning"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from curvewatch import open_run
 
+from .support.keys import unknown
+from .support.offline import rows
 from .support.process import environment
 
 ROOT = Path(__file__).parents[1]
@@ -34,15 +39,19 @@ TINY = {
 }  # fmt: skip
 
 
+def module(name: str) -> Any:
+    """A module of the examples."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
 @pytest.fixture(scope="module")
 def text() -> str:
     """A few hundred paragraphs of the default text."""
-    sys.path.insert(0, str(ROOT / "examples"))
-    try:
-        import text_data
-    finally:
-        sys.path.pop(0)
-    return "\n".join(text_data.read(None).splitlines()[:800])
+    return "\n".join(module("text_data").read(None).splitlines()[:800])
 
 
 @pytest.mark.parametrize("script", TINY)
@@ -65,21 +74,68 @@ def test_example_runs(script, text, tmp_path):
     assert abs(run.surprisal[0].mean() - run.chance) < 0.3, "untrained, the model guesses"
     assert np.isfinite(run.surprisal[:]).all()
     assert run.surprisal[-1].mean() < run.surprisal[0].mean()
-    assert "Try next:" in done.stdout
-    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")[:500]
-    assert list(tmp_path.glob("**/run-*.wandb")), "an offline W&B run"
+    assert re.findall(r"^step (\d+) +surprisal", done.stdout, flags=re.MULTILINE) == ["0"], "a line every 50 steps"
+    for part in ("median age of acquisition", "learned first?", "5-gram", "What it wrote", "Try next:"):
+        assert part in done.stdout, done.stdout
+    (page,) = tmp_path.glob("*.html")
+    assert page.name == "curves.report.html", "the watch has written it, and nobody a second one"
+    assert "<html" in page.read_text(encoding="utf-8")[:500]
+    (wandb_run,) = tmp_path.glob("**/offline-run-*")
+    assert str(wandb_run.relative_to(tmp_path)) in done.stdout
+    check_wandb(wandb_run.parent.parent, wandb_run)
+    with run.group() as group:
+        counts = group["training_count"][:]
+    assert (np.diff(counts, axis=0) >= 0).all()
+    assert 0 < counts[-1].sum() <= 6 * 2 * 128, "no more than was trained on"
+    assert {sample.step for sample in run.samples} == {0, 1, 6}
+
+
+def check_wandb(folder: Path, wandb_run: Path) -> None:
+    """Everything that the settings ask for has arrived, under documented keys, and the pages are there."""
+    history = rows(folder)
+    keys = {key for row in history for key in row}
+    assert unknown(keys) == set()
+    wanted = (
+        "frequency/frequent/surprisal_mean",
+        "ngram/5gram_correlation",
+        "smoothed/frequency_surprisal_correlation",
+    )
+    assert {f"curvewatch/eval/{key}" for key in wanted} <= keys
+    files = {key: value for row in history for key, value in row.items() if key.endswith(".path")}
+    assert {"curvewatch/text/samples.path", "curvewatch/eval/watched_curves.path"} <= set(files)
+    for name in files.values():
+        assert (wandb_run / "files" / name).stat().st_size > 0
+
+
+def test_the_story_tells_what_was_logged():
+    story = module("story")
+    told: list[str] = []
+    story.tqdm.write = told.append
+    log = story.story(every=50)
+    scalars = {
+        "curvewatch/eval/surprisal_mean": 7.912, "curvewatch/eval/acquired_share": 0.31,
+        "curvewatch/eval/forgotten_share": 0.04, "curvewatch/eval/frequency/rare/acquired_share": 0.09,
+        "curvewatch/eval/frequency/frequent/acquired_share": 0.63, "curvewatch/eval/ngram/nearest": 2.0,
+        "curvewatch/eval/ngram/2gram_correlation": 0.853,
+    }  # fmt: skip
+    for step in (0, 10, 49, 60, 99, 100):
+        log(scalars, step)
+    log({"curvewatch/watch/failures": 1.0}, 150)
+    assert [line.split()[1] for line in told[1:]] == ["0", "60", "100"]
+    assert told[-1] == (
+        "step 100    surprisal  7.91 bit  acquired  31% (rare 9%, frequent 63%)  forgotten   4%  like a 2-gram (r 0.85)"
+    )
+    log({**scalars, "curvewatch/eval/ngram/2gram_correlation": 0.1}, 200)
+    assert "gram" not in told[-1], "like none"
 
 
 def test_the_same_settings_watch_the_same_tokens(text, tmp_path):
     """Trainer and Lightning draw the same evaluation set from the same text, so their runs can be compared."""
-    sys.path.insert(0, str(ROOT / "examples"))
-    try:
-        import text_data
-    finally:
-        sys.path.pop(0)
     (tmp_path / "text.txt").write_text(text)
     first, second = (
-        text_data.from_text(str(tmp_path / "text.txt"), 400, 128).token_set(n_tokens=60, per_sequence=20, seed=0)
+        module("text_data")
+        .from_text(str(tmp_path / "text.txt"), 400, 128)
+        .token_set(n_tokens=60, per_sequence=20, seed=0)
         for _ in range(2)
     )
     assert first.hash == second.hash

@@ -53,6 +53,8 @@ def test_rows_arrive_as_they_stand_in_the_file(tmp_path):
     histogram = rows[-1]["curvewatch/eval/surprisal_histogram"]
     assert sum(histogram["values"]) == run.n_tokens
     assert server.summary["curvewatch/eval/surprisal_mean"] == means[-1]
+    own = {key for key in sent if "/smoothed/" in key} - {"curvewatch/eval/smoothed/step"}
+    assert {server.axes.get(key) for key in own} == {"curvewatch/eval/smoothed/step"}, "by name: patterns may lose"
     check_smoothed(rows, run)
     check_files(server, history, path.with_suffix(".report.html").read_bytes())
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from curvewatch.live.drawn import lines_figure, table_page
+from curvewatch.live.keys import SMOOTHED_HISTOGRAMS, SMOOTHED_METRICS
 from curvewatch.live.metrics import Metrics, Table
 
 LogFunction = Callable[[dict[str, float], int], None]
@@ -89,9 +90,12 @@ class WandbSink:
     def _begin(self, run: Any) -> None:
         for name in self.about.get("sets", ()):
             # Refits of large sets are done beside training and logged with a later row: they bring their own step.
+            # Each key by itself: hosts define an axis for "*", and of two patterns that match either may be taken.
             own = f"curvewatch/{name}/smoothed/step"
             run.define_metric(own)
-            run.define_metric(f"curvewatch/{name}/smoothed/*", step_metric=own)
+            for key in (*SMOOTHED_METRICS, *SMOOTHED_HISTOGRAMS):
+                if (full := f"curvewatch/{name}/{key}") != own:
+                    run.define_metric(full, step_metric=own)
         if self.about:
             run.config.update({"curvewatch": self.about}, allow_val_change=True)
 

@@ -20,6 +20,7 @@ class WandbServer(ThreadingHTTPServer):
     Attributes:
         history: Rows by their place in the history.
         summary: The last summary sent.
+        axes: Step axis by key or pattern, as the run has declared them.
         uploads: Files by their name in the run, as they were put.
         views: Saved views of a workspace, as they were sent.
     """
@@ -30,6 +31,7 @@ class WandbServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.history: dict[int, dict[str, Any]] = {}
         self.summary: dict[str, Any] = {}
+        self.axes: dict[str, str] = {}
         self.uploads: dict[str, bytes] = {}
         self.views: list[dict[str, Any]] = []
         self.dead = threading.Event()
@@ -49,6 +51,9 @@ class WandbServer(ThreadingHTTPServer):
             return {"viewer": {"id": "u1", "entity": "me", "username": "me", "email": "", "flags": "{}",
                                "teams": {"edges": []}}}  # fmt: skip
         if operation == "UpsertBucket":
+            declared = json.loads(variables.get("config") or "{}").get("_wandb", {}).get("value", {}).get("m", [])
+            # Each has its name in "1" or its pattern in "2", and in "5" which of the others is its axis, from 1.
+            self.axes |= {one.get("1") or one["2"]: declared[one["5"] - 1]["1"] for one in declared if "5" in one}
             project = {"id": "p1", "name": variables.get("project") or "p", "entity": ENTITY}
             bucket = {"id": "b1", "name": variables["name"], "displayName": "run", "description": "", "config": "{}",
                       "sweepName": None, "historyLineCount": 0, "project": project}  # fmt: skip
