@@ -34,6 +34,8 @@ MAX_BLIND_BYTES = 1 << 20
 """The largest compressed piece that is handed to HDF5 unseen: it takes what gzip makes of it, up to 1 GiB."""
 INFLATION = 1032
 """The most that gzip packs into one byte."""
+MAX_MISSING_CHUNKS = 1024
+"""To read many at once HDF5 takes some 16 KiB for each, there or not. We write all that we declare."""
 SMALL_BYTES = 64 << 20
 """What a packed dataset may always unpack to: constants take scale-offset no space at all."""
 
@@ -246,6 +248,10 @@ def _check_dataset(found: h5d.DatasetID, wanted: layout.Dataset, file_size: int)
         chunk = plist.get_chunk()
         chunk_bytes = math.prod(chunk) * kind.get_size()
         _require(len(chunk) == rank and 0 < chunk_bytes <= MAX_CHUNK_BYTES, f"{name}: chunks of {chunk_bytes:,} bytes")
+        n_chunks = math.prod(-(-extent // part) for extent, part in zip(shape, chunk, strict=True))
+        if n_chunks > MAX_MISSING_CHUNKS:
+            missing = n_chunks - found.get_num_chunks()
+            _require(missing <= MAX_MISSING_CHUNKS, f"{name}: {missing:,} of {n_chunks:,} chunks aren't in the file")
         packed = plist.get_nfilters() > 0
         if packed:
             _check_filters(plist, wanted, math.prod(chunk), kind.get_size())
