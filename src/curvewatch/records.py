@@ -1,0 +1,84 @@
+"""What is handed to a run file: the run, its token sets, its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.observation import Observation
+from curvewatch.tokens import TokenSet
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What is known of how often the targets of a set occur in the training text.
+
+    Attributes:
+        ids_D: The distinct targets.
+        corpus_count_D: Their occurrences, as given; None if they are not.
+        training: Whether each row comes with their occurrences in the batches trained on so far.
+    """
+
+    ids_D: NDArray[np.int64]
+    corpus_count_D: NDArray[Any] | None
+    training: bool
+
+
+@dataclass(frozen=True)
+class SetRecord:
+    """What a run file keeps of one token set and of how it is scored.
+
+    Attributes:
+        tokens: The set.
+        model_vocab_size: Outputs of the model; chance is their log2.
+        scorer: Settings of the scorer (road, batch size, precision).
+        counted: How often its targets occur; None if that is not asked for.
+    """
+
+    tokens: TokenSet
+    model_vocab_size: int
+    scorer: Mapping[str, Any]
+    counted: Counted | None = None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run file keeps of the run as a whole.
+
+    Attributes:
+        max_steps: Planned last step; None if open-ended.
+        planned_steps: Steps planned to be scored, int64; empty if open-ended.
+        schedule: The rule behind them, as text.
+        provenance: Host, model, versions, seeds: anything that JSON can hold; one entry a session.
+        max_overhead: Budget as a share of wall time; None if there is none.
+    """
+
+    max_steps: int | None
+    planned_steps: NDArray[np.int64]
+    schedule: str
+    provenance: Mapping[str, Any]
+    max_overhead: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step's observations, as they are appended.
+
+    Attributes:
+        step: Updates done.
+        seconds: Wall time of scoring.
+        time: Unix time.
+        observations: By name of the set.
+        counts: By name of the set, occurrences of its distinct targets in the batches trained on so far; without an
+            entry they are not known.
+    """
+
+    step: int
+    seconds: float
+    time: float
+    observations: Mapping[str, Observation]
+    counts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
