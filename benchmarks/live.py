@@ -106,20 +106,27 @@ class Rows:
             yield step, Observation(surprisal_N, surprisal_N < 1, surprisal_N * np.float32(0.8))
 
 
-def showing(rows: Rows, refit_every: int = 1) -> tuple[Showing, NDArray[np.float64]]:
-    """The live side of a watch with one set, and how often its targets occur in the training text."""
-    rng = np.random.default_rng(1)
-    n_sequences = max(1, rows.n_tokens // PER_SEQUENCE)
-    ids = (np.minimum(rng.zipf(1.2, (n_sequences, CONTEXT)), VOCABULARY) - 1).astype(np.int32)
-    tokens = TokenSet.from_sequences(ids, per_sequence=PER_SEQUENCE, vocab_size=VOCABULARY)
-    types = TargetTypes.of(tokens.target)
-    counts_D = np.bincount(ids.ravel(), minlength=VOCABULARY)[types.ids_D] * 100.0
-    last = rows.steps[-1]
-    shown = Showing(
-        {"eval": tokens}, {"eval": CHANCE}, {"eval": Given(types, counts_D)}, Live(refit_every=refit_every), MAX_STEPS,
-        last, lambda _, step: rows.surprisal(step),
-    )  # fmt: skip
-    return shown, counts_D
+class OneSet:
+    """A token set whose targets are as uneven as those of a text, and how often they occur in the training text.
+
+    Args:
+        n_tokens: N.
+    """
+
+    def __init__(self, n_tokens: int) -> None:
+        rng = np.random.default_rng(1)
+        ids = np.minimum(rng.zipf(1.2, (max(1, n_tokens // PER_SEQUENCE), CONTEXT)), VOCABULARY).astype(np.int32) - 1
+        self.tokens = TokenSet.from_sequences(ids, per_sequence=PER_SEQUENCE, vocab_size=VOCABULARY)
+        self._counts_V = np.bincount(ids.ravel(), minlength=VOCABULARY) * 100.0
+
+    def showing(self, rows: Rows, refit_every: int = 1) -> Showing:
+        """The live side of a watch of it."""
+        types = TargetTypes.of(self.tokens.target)
+        self.counts = {"eval": self._counts_V[types.ids_D]}
+        return Showing(
+            {"eval": self.tokens}, {"eval": CHANCE}, {"eval": Given(types, self.counts["eval"])},
+            Live(refit_every=refit_every), MAX_STEPS, rows.steps[-1], lambda _, step: rows.surprisal(step),
+        )  # fmt: skip
 
 
 def write(path: Path, n_tokens: int) -> None:
@@ -166,7 +173,8 @@ def timed(path: Path, n_tokens: int, rounds: int) -> Figures:
     settle(1)
     os.environ["WANDB_SILENT"] = "true"
     rows = Rows(path, n_tokens)
-    shown, counts_D = showing(rows)
+    one = OneSet(n_tokens)
+    shown = one.showing(rows)
     observations = rows.observations()
     n_before = len(rows.steps) - rounds * len(CONDITIONS)
     shown.replay("eval", (next(observations) for _ in range(n_before)), n_before, rows.steps[n_before - 1])
@@ -189,14 +197,14 @@ def timed(path: Path, n_tokens: int, rounds: int) -> Figures:
                 _wait_for(watch, refits)
                 time.sleep(SECONDS_BETWEEN)
             with watch.on(condition):
-                metrics = shown.update(step, {"eval": observation}, {"eval": counts_D})
+                metrics = shown.update(step, {"eval": observation}, one.counts)
             refits += 1
             with watch.on("W&B"):
                 sink(metrics, step)
         go.clear()
         _wait_for(watch, refits)
         shown.close(tables=False)
-    _refits(smoothed, step, observation, counts_D, rounds, watch.calls)
+    _refits(smoothed, step, observation, one.counts["eval"], rounds, watch.calls)
     return dict(watch.calls)
 
 
@@ -220,10 +228,11 @@ def memory(path: Path, n_tokens: int) -> float:
     """MB that the live side adds to the process at most, over a whole run. Call it in a fresh process."""
     settle(1)
     rows = Rows(path, n_tokens)
+    one = OneSet(n_tokens)
     peak = PeakMemory(torch.device("cpu"))
-    shown, counts_D = showing(rows, refit_every=10)
+    shown = one.showing(rows, refit_every=10)
     for step, observation in rows.observations():
-        shown.update(step, {"eval": observation}, {"eval": counts_D})
+        shown.update(step, {"eval": observation}, one.counts)
     shown.close(tables=True)
     return peak.mib() * 1.048576
 

@@ -23,7 +23,7 @@ from curvewatch.observation import Observation
 class LiveMetrics:
     """The running measures of one token set.
 
-    Memory: 26 bytes a token, five more with frequency bands, eight for each order of n-grams.
+    Memory: 19 bytes a token, five more with frequency bands, eight for each order of n-grams.
 
     Args:
         n_tokens: N.
@@ -102,8 +102,7 @@ class LiveMetrics:
             "nonfinite_tokens": y_N.size - finite_n.size,
         }
         if self.bands is not None and counts_D is not None and counts_D.any():
-            acquired_N = np.isfinite(self.threshold.first_known_step_N)
-            scalars |= self.bands.update(counts_D, y_N, acquired_N, forgotten_N)
+            scalars |= self.bands.update(counts_D, y_N, self.threshold.acquired_N, forgotten_N)
         if self._ngrams is not None:
             scalars |= self._ngrams.update(y_N)
         histograms = {

@@ -111,6 +111,7 @@ class SmoothedMetrics:
                 "smoothed/acquisition_histogram": Histogram.of_sorted(ages_n, 0.0, self._last_decade),
                 "smoothed/forgettability_histogram": Histogram.of_sorted(rises_n, 0.0, FORGETTABILITY_RANGE),
             }
+            del ages_n, rises_n  # what comes next needs the room
         if self.recent is not None and self.recent.rows:
             variability_N = self.recent.variability()
             measures["variability"] = variability_N

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.floating[Any]]
 
+NOT_YET = np.int32(-1)
 WALKED_VALUES = 1 << 20  # of smoothed curves looked at at a time
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
 
@@ -30,20 +31,25 @@ class Top1Forgetting:
     Attributes:
         n_tokens: N.
         events_N: Forgetting events so far.
-        first_correct_step_N: Step of the first observation at which the target was the arg-max; NaN before that.
         opportunities: Number of successive pairs of observations, the most events a token can have.
     """
 
     n_tokens: int
     events_N: NDArray[np.int32] = field(init=False)
-    first_correct_step_N: NDArray[np.float64] = field(init=False)
+    _first_N: NDArray[np.int32] = field(init=False)
+    _steps: list[float] = field(init=False, default_factory=list)
     opportunities: int = field(init=False, default=0)
     last_events: int = field(init=False, default=0)
     _previous_N: BoolArray | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.events_N = np.zeros(self.n_tokens, np.int32)
-        self.first_correct_step_N = np.full(self.n_tokens, np.nan)
+        self._first_N = np.full(self.n_tokens, NOT_YET)
+
+    @property
+    def first_correct_step_N(self) -> NDArray[np.float64]:
+        """Step of the first observation at which the target was the arg-max; NaN before that."""
+        return _steps_of(self._first_N, self._steps)
 
     def update(self, step: int, correct_N: BoolArray) -> None:
         """Takes the next observation.
@@ -55,14 +61,15 @@ class Top1Forgetting:
         correct_N = np.asarray(correct_N, bool)
         before_N, forgotten = self._previous_N, 0
         for part in _parts(self.n_tokens):
-            correct_n, first_n = correct_N[part], self.first_correct_step_N[part]
-            learned_n = np.isnan(first_n)
+            correct_n, first_n = correct_N[part], self._first_N[part]
+            learned_n = first_n == NOT_YET
             learned_n &= correct_n
-            first_n[learned_n] = step
+            first_n[learned_n] = len(self._steps)
             if before_N is not None:
                 forgotten_n = before_N[part] > correct_n
                 self.events_N[part] += forgotten_n
                 forgotten += int(np.count_nonzero(forgotten_n))
+        self._steps.append(step)
         self.opportunities += before_N is not None
         self.last_events = forgotten
         self._previous_N = correct_N.copy()
@@ -91,7 +98,6 @@ class ThresholdForgetting:
             thresholds are an array of float64, so that no event hangs on rounding.
         known_N: Known now.
         events_N: Forgetting events so far.
-        first_known_step_N: Fixed-threshold age of acquisition as a step; NaN while not acquired.
         acquired_at: How many tokens have each step as their age of acquisition; steps increase, none has no token.
     """
 
@@ -102,7 +108,7 @@ class ThresholdForgetting:
     average_N: FloatArray = field(init=False)
     known_N: BoolArray = field(init=False)
     events_N: NDArray[np.int32] = field(init=False)
-    first_known_step_N: NDArray[np.float64] = field(init=False)
+    _first_N: NDArray[np.int32] = field(init=False)
     acquired_at: dict[int, int] = field(init=False, default_factory=dict)
     last_events: int = field(init=False, default=0)
 
@@ -111,7 +117,18 @@ class ThresholdForgetting:
         self.average_N = np.full(self.n_tokens, np.nan, np.float64 if wide else np.float32)
         self.known_N = np.zeros(self.n_tokens, bool)
         self.events_N = np.zeros(self.n_tokens, np.int32)
-        self.first_known_step_N = np.full(self.n_tokens, np.nan)
+        self._first_N = np.full(self.n_tokens, NOT_YET)
+
+    @property
+    def acquired_N(self) -> BoolArray:
+        """Tokens that have been known at some time."""
+        acquired_N: BoolArray = self._first_N != NOT_YET
+        return acquired_N
+
+    @property
+    def first_known_step_N(self) -> NDArray[np.float64]:
+        """Fixed-threshold age of acquisition as a step; NaN while not acquired."""
+        return _steps_of(self._first_N, list(self.acquired_at))
 
     def update(self, step: int, surprisal_N: FloatArray) -> None:
         """Takes the next observation.
@@ -128,9 +145,10 @@ class ThresholdForgetting:
                 continue
             self.events_N[part] += forgotten_n
             self.last_events += int(np.count_nonzero(forgotten_n))
-            first_n = self.first_known_step_N[part]
-            new_n = learned_n & np.isnan(first_n)
-            first_n[new_n] = step
+            first_n = self._first_N[part]
+            new_n = first_n == NOT_YET
+            new_n &= learned_n
+            first_n[new_n] = len(self.acquired_at)
             acquired += int(np.count_nonzero(new_n))
             learned_n |= forgotten_n
             self.known_N[part] ^= learned_n
@@ -224,6 +242,12 @@ def count_top1(correct_TN: BoolArray, steps_T: NDArray[Any]) -> Top1Forgetting:
     for step, correct_N in zip(steps_T, correct_TN, strict=True):
         counter.update(step, correct_N)
     return counter
+
+
+def _steps_of(number_N: NDArray[np.int32], steps: list[Any]) -> NDArray[np.float64]:
+    """The steps with these numbers; NaN where there is none yet."""
+    steps_N: NDArray[np.float64] = np.array([*steps, np.nan], np.float64)[number_N]
+    return steps_N
 
 
 def _parts(n: int) -> Iterator[slice]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from curvewatch.measures.smoothing import Float64, Floats
 
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
+MOST_IDS = 1 << 19  # of a vocabulary
 LOWER = np.uint64((1 << 32) - 1)
 THIRDS = ("rare", "mid", "frequent")
 
@@ -36,7 +37,15 @@ class TargetTypes:
     @classmethod
     def of(cls, target_N: ArrayLike) -> TargetTypes:
         """The types of some targets."""
-        ids_D, index_N = np.unique(np.asarray(target_N), return_inverse=True)
+        target_N = np.asarray(target_N)
+        if target_N.size and target_N.dtype.kind in "iu" and target_N.min() >= 0 and target_N.max() < MOST_IDS:
+            # A table of all ids takes less memory than sorting the targets.
+            present_V = np.zeros(int(target_N.max()) + 1, bool)
+            present_V[target_N] = True
+            index_V = np.cumsum(present_V, dtype=np.int32)
+            index_V -= 1
+            return cls(np.flatnonzero(present_V).astype(np.int64), index_V[target_N])
+        ids_D, index_N = np.unique(target_N, return_inverse=True)
         return cls(ids_D.astype(np.int64), index_N.astype(np.int32))
 
     @cached_property
@@ -106,22 +115,28 @@ def frequency_correlations(
 
 
 def _correlation(types: TargetTypes, counts_D: NDArray[Any], values_N: Floats) -> float:
-    finite_N = np.isfinite(values_N)
-    index_n, values_n = types.index_N, values_N
-    if not finite_N.all():
-        index_n, values_n = index_n[finite_N], values_n[finite_N]
-    tokens_D = np.bincount(index_n, minlength=len(types.ids_D))
-    ranks_D = _ranks(counts_D, tokens_D)
-    if values_n.dtype != np.float32:
-        return _pearson(ranks_D[index_n], mid_ranks(values_n))
+    if values_N.dtype != np.float32:
+        finite_N = np.isfinite(values_N)
+        index_n = types.index_N[finite_N]
+        ranks_D = _ranks(counts_D, np.bincount(index_n, minlength=len(types.ids_D)))
+        return _pearson(ranks_D[index_n], mid_ranks(values_N[finite_N]))
     # Sorted together with the values, the types need not be looked up in the values' order, all over memory.
-    keys_n = _ordered_bits(values_n).astype(np.uint64)
-    del values_n, finite_N
-    keys_n <<= np.uint64(32)
-    keys_n |= index_n.view(np.uint32)
-    del index_n
+    keys_N, tokens_D = np.empty(values_N.size, np.uint64), types.tokens_D.copy()
+    n = 0
+    for start in range(0, values_N.size, BLOCK):
+        values_n, index_n = values_N[start : start + BLOCK], types.index_N[start : start + BLOCK]
+        finite_n = np.isfinite(values_n)
+        if not finite_n.all():
+            np.subtract.at(tokens_D, index_n[~finite_n], 1)
+            values_n, index_n = values_n[finite_n], index_n[finite_n]
+        keys_n = keys_N[n : n + values_n.size]
+        keys_n[:] = _ordered_bits(values_n)
+        keys_n <<= np.uint64(32)
+        keys_n |= index_n.view(np.uint32)
+        n += values_n.size
+    keys_n = keys_N[:n]
     keys_n.sort()
-    return _correlation_of_sorted(keys_n, ranks_D, tokens_D)
+    return _correlation_of_sorted(keys_n, _ranks(counts_D, tokens_D), tokens_D)
 
 
 def _ordered_bits(values_n: NDArray[np.float32]) -> NDArray[np.uint32]:

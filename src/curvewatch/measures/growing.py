@@ -10,6 +10,7 @@ the last planned step is that of the fit to the whole curve (sums of products B'
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ OPEN_SPACING = 0.18  # decades between knots when the end of training is not kno
 BLOCK = 4096  # tokens worked on at a time, so that they stay in a core's own cache
 # Fitted values that a direction of the common basis must have to be told from rounding.
 WEAK_DIRECTION = 1e-6
+# How far the directions may be from orthogonal: further where the ridge holds splines that no observation reaches.
+ORTHOGONAL = 2e-5
+STRAIGHT = 2e-5  # bits that are rounding, on average over a curve's observations
 
 
 class GrowingFit:
@@ -180,8 +184,6 @@ class GrowingSolver:
         admissible_L[-1] = True
         self._gain_LKK: Floats = gain_LKK.astype(np.float32)
         self._indices = np.flatnonzero(admissible_L)
-        # GCV = T * SSE / (T - 1.4 edof)^2.
-        weight_L = n_steps / np.square(freedom_L[self._indices])
         # Apart from the ridge (1.5e-8) the directions are orthogonal as fitted values, too. The residual of a curve is
         # then a sum over directions, each smoothing parameter leaving its own share of each: all terms positive, so
         # that float32 does not flip the choice, and a few numbers a curve instead of a matrix product for each choice.
@@ -189,12 +191,20 @@ class GrowingSolver:
         length_K = np.square(system.l_RK).sum(axis=0)
         strong = length_K > WEAK_DIRECTION
         direction_RK = system.l_RK[:, strong] / np.sqrt(length_K[strong])
-        beside_RK = np.linalg.svd(direction_RK)[0][:, direction_RK.shape[1] :]
-        self._direction_KR: Floats = np.concatenate([direction_RK, beside_RK], axis=1).T.astype(np.float32)
-        left_LK = np.ones((len(LAMBDAS), len(length_K)))
-        left_LK[:, : direction_RK.shape[1]] = np.square(1.0 - length_K[strong] * system.shrink_LK[:, strong])
-        self._left_LK: Floats = (weight_L[:, None] * left_LK[self._indices]).astype(np.float32)
-        self._weight_L: Floats = weight_L.astype(np.float32)
+        n_strong = direction_RK.shape[1]
+        full_RR = np.concatenate([direction_RK, np.linalg.svd(direction_RK)[0][:, n_strong:]], axis=1)
+        left_LR = np.ones((len(LAMBDAS), len(full_RR)))
+        left_LR[:, :n_strong] = np.square(1.0 - length_K[strong] * system.shrink_LK[:, strong])
+        residual_LRR = np.eye(len(full_RR)) - r_KK @ gain_LKK
+        squares_LRR = residual_LRR.transpose(0, 2, 1) @ residual_LRR
+        off = np.abs((full_RR * left_LR[:, None, :]) @ full_RR.T - squares_LRR).max()
+        self._direction_RR: Floats = full_RR.T.astype(np.float32)
+        self._left_LR: Floats = left_LR.astype(np.float32)
+        # Where observations leave wide gaps, the matrix products after all.
+        self._residual_LRR: Floats | None = residual_LRR.astype(np.float32) if off > ORTHOGONAL else None
+        # GCV = T * SSE / (T - 1.4 edof)^2.
+        self._weight_L: Floats = (n_steps / np.square(freedom_L)).astype(np.float32)
+        self._straight = n_steps * STRAIGHT**2
 
     def fit(self, z_RN: Floats, rss_N: Floats, centre: np.float32, finite_N: NDArray[np.bool_]) -> Fit:
         """The fit of a block of curves; arguments as kept by `GrowingFit`."""
@@ -218,13 +228,23 @@ class GrowingSolver:
         return Fit(coefficients_KN, centre_N, choice_N.astype(np.intp), no_doubt_N, finite_N, no_scale_N)
 
     def _choose(self, z_RN: Floats, rss_N: Floats) -> NDArray[np.int8]:
-        along_KN = self._direction_KR @ z_RN
-        np.square(along_KN, out=along_KN)
-        score_LN = self._left_LK @ along_KN
+        """Index of each curve's smoothing parameter; of equal scores the first wins, as in `Smoother`."""
         best_N = np.full(rss_N.size, np.inf, np.float32)
         choice_N = np.zeros(rss_N.size, np.int8)
-        for index, score_N, weight in zip(self._indices, score_LN, self._weight_L, strict=True):
-            score_N += weight * rss_N
-            np.copyto(choice_N, np.int8(index), where=score_N < best_N)  # of equal scores the first wins
+        for index, squares_N in zip(self._indices, self._left_over(z_RN), strict=True):
+            squares_N += rss_N
+            score_N = self._weight_L[index] * squares_N
+            np.copyto(choice_N, np.int8(index), where=score_N < best_N)
             np.minimum(best_N, score_N, out=best_N)
+        # Every parameter fits a straight line alike, and rounding would choose.
+        np.copyto(choice_N, np.int8(len(LAMBDAS) - 1), where=squares_N <= self._straight)
         return choice_N
+
+    def _left_over(self, z_RN: Floats) -> Iterable[Floats]:
+        """Sum of squares within reach of the splines that each admissible smoothing parameter leaves, each [N]."""
+        if self._residual_LRR is not None:
+            return (np.square(self._residual_LRR[index] @ z_RN).sum(axis=0) for index in self._indices)
+        along_RN = self._direction_RR @ z_RN
+        np.square(along_RN, out=along_RN)
+        rows: Floats = self._left_LR[self._indices] @ along_RN
+        return rows

@@ -16,7 +16,7 @@ from curvewatch.measures.smoothing import Floats
 from curvewatch.measures.surprisal import FINAL_SHARE
 
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
-KEPT_BYTES = 32 << 20  # the newest rows; those of a small set fit, and nothing is read twice
+KEPT_BYTES = 8 << 20  # of rows in the window; those of a small set fit, and nothing is read twice
 
 ReadRow = Callable[[int], NDArray[np.float32]]
 
@@ -35,8 +35,8 @@ class RecentSurprisal:
 
     def __init__(self, n_tokens: int, read_row: ReadRow, most_kept: int | None = None) -> None:
         self._read_row = read_row
-        most_kept = KEPT_BYTES // (4 * max(1, n_tokens)) if most_kept is None else most_kept
-        self._kept: deque[tuple[int, Floats]] = deque(maxlen=most_kept)
+        self._most_kept = KEPT_BYTES // (4 * max(1, n_tokens)) if most_kept is None else most_kept
+        self._kept: deque[tuple[int, Floats]] = deque()
         # float64: what was added is taken off again, and must leave nothing behind.
         self._sum_N = np.zeros(n_tokens)
         self._squares_N = np.zeros(n_tokens)
@@ -57,7 +57,9 @@ class RecentSurprisal:
         """
         self._add(surprisal_N, +1)
         self._steps.append(step)
-        self._kept.append((step, surprisal_N))
+        # Not the newest, which would be gone before it is their turn to leave.
+        if len(self._kept) < self._most_kept:
+            self._kept.append((step, surprisal_N))
         while self._steps[0] <= FINAL_SHARE * step and len(self._steps) > 1:
             first = self._steps[0]
             kept = self._kept and self._kept[0][0] == first

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.measures.acquisition import LEARNED, LEFT_CENSORED, UNFITTED, AcquisitionGrid
+from curvewatch.measures.acquisition import LEARNED, LEFT_CENSORED, NEVER, UNFITTED, AcquisitionGrid
 from curvewatch.measures.forgetting import WALKED_VALUES, threshold_events
 from curvewatch.measures.growing import GrowingFit, GrowingSolver
 from curvewatch.measures.rises import Rises
@@ -22,6 +22,7 @@ from curvewatch.measures.smoothing import Floats
 
 # Tokens at a time: few enough for a core's cache, enough that Python's share is small.
 BLOCK = 8192
+ROUNDING = 1e-5  # bits: what is no further below chance does not count, since float32 may have put it there
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -105,7 +106,8 @@ class _SoFarMeasurer:
             events_n[few] = threshold_events(curves_Tn, acquired.threshold_N[few], margin=self._margin)
         events_n[acquired.status_N == UNFITTED] = 0
         out.events_N[tokens] = np.minimum(events_n, np.iinfo(np.int16).max)
-        out.age_N[tokens] = acquired.age_N
-        out.status_N[tokens] = acquired.status_N
+        at_chance_n = acquired.threshold_N > self._chance - ROUNDING
+        out.age_N[tokens] = np.where(at_chance_n, math.nan, acquired.age_N)
+        out.status_N[tokens] = np.where(at_chance_n, NEVER, acquired.status_N)
         out.forgettability_N[tokens] = np.where(fit.finite_N, rises_n, math.nan)
         out.lambda_index_N[tokens] = fit.lambda_index_N
