@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curvewatch.live import LiveMetrics, forgotten
 from curvewatch.live.metrics import BINS, Histogram, mean, median_of_counts, percentile, sorted_finite
 
 ANY = st.one_of(st.floats(-3, 20, width=32), st.sampled_from([0.0, 6.4, 0.1, 16.0, math.nan, math.inf, -math.inf]))
@@ -62,3 +63,14 @@ def test_of_nothing() -> None:
     assert math.isnan(mean(nothing))
     assert math.isnan(mean(np.array([np.nan])))
     assert Histogram.of_counts({}, 0.0, 1.0).counts.sum() == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 500])
+@pytest.mark.parametrize("most", [1, 3, 90])
+def test_most_forgotten_over_many_blocks(n: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forgotten, "BLOCK", 13)
+    rng, live = np.random.default_rng(0), LiveMetrics(200, 8.0)
+    top1 = live.top1.events_N = rng.integers(0, most, 200).astype(np.int32)
+    threshold = live.threshold.events_N = rng.integers(0, 3, 200).astype(np.int32)
+    expected = sorted(range(200), key=lambda i: (-top1[i], -threshold[i], i))[:n]
+    assert forgotten.most_forgotten(live, n).tolist() == [i for i in expected if top1[i] or threshold[i]]

@@ -12,6 +12,7 @@ from curvewatch.observation import Observation
 from curvewatch.token_view import view_of
 from curvewatch.tokens import TokenSet
 
+BLOCK = 1 << 15
 CONTEXT_TOKENS = 30
 COLUMNS = (
     "token", "context", "target", "events_top1", "events_threshold", "forgettability_bits", "surprisal_bits", "correct",
@@ -26,17 +27,29 @@ def most_forgotten(live: LiveMetrics, n: int) -> NDArray[np.intp]:
         n: How many at most.
     """
     top1_N, threshold_N = live.top1.events_N, live.threshold.events_N
-    # Both counts in one number: a partition then leaves few to sort.
-    score_N = top1_N.astype(np.int64) * (int(threshold_N.max(initial=0)) + 1) + threshold_N
-    if n < score_N.size:
-        among = np.argpartition(score_N, score_N.size - n)[score_N.size - n :]
-        # Of equals the first ones, whatever the partition happened to take.
-        among = np.flatnonzero(score_N >= score_N[among].min())
-    else:
-        among = np.arange(score_N.size)
-    order = among[np.argsort(-score_N[among], kind="stable")][:n]
-    chosen: NDArray[np.intp] = order[score_N[order] > 0]
+    # Both counts in one number; the most of each block, so that no more than a block of them is needed at a time.
+    more = int(threshold_N.max(initial=0)) + 1
+    found, scores = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
+    for start in range(0, top1_N.size, BLOCK):
+        score_n = top1_N[start : start + BLOCK].astype(np.int64) * more + threshold_N[start : start + BLOCK]
+        chosen_n = _most(score_n, n)
+        found.append(chosen_n + start)
+        scores.append(score_n[chosen_n])
+    score_n = np.concatenate(scores)
+    chosen_n = _most(score_n, n)
+    chosen: NDArray[np.intp] = np.concatenate(found)[chosen_n[score_n[chosen_n] > 0]]
     return chosen
+
+
+def _most(score_n: NDArray[np.int64], n: int) -> NDArray[np.intp]:
+    """The places of the `n` highest scores, highest first; of equals the first ones."""
+    if 0 < n < score_n.size:
+        least = np.partition(score_n, score_n.size - n)[score_n.size - n]
+        among = np.flatnonzero(score_n >= least)
+    else:
+        among = np.arange(score_n.size)
+    places: NDArray[np.intp] = among[np.argsort(-score_n[among], kind="stable")][:n]
+    return places
 
 
 def forgotten_table(

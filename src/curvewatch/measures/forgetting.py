@@ -17,7 +17,7 @@ BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.floating[Any]]
 
 NOT_YET = np.int32(-1)
-WALKED_VALUES = 1 << 20  # of smoothed curves looked at at a time
+WALKED_VALUES = 1 << 18  # of smoothed curves looked at at a time
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
 
 
