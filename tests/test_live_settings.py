@@ -106,9 +106,9 @@ def test_ngrams_of_another_set_or_of_none(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_watched_token_that_is_not_there_is_found_before_training(path: Path) -> None:
-    watch = Watch(random_tokens(), path, max_steps=5, live=Live(watched=[3, 99_999]))
     with pytest.raises(ValueError, match=r"watched=\[3, 99999\]: indices from 0 to 34"):
-        watch.start(PlainLM())
+        Watch(random_tokens(), path, max_steps=5, live=Live(watched=[3, 99_999]))
+    assert not path.exists()
 
 
 def test_counts_from_an_array_a_file_and_the_ngrams(path: Path, tmp_path: Path) -> None:

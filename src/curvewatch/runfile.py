@@ -22,6 +22,7 @@ from curvewatch.datasets import (
     add_samples,
     add_session,
     append_row,
+    build,
     group_of,
     keep_rows,
     keep_saved,

@@ -17,14 +17,14 @@ from curvewatch import provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError
+from curvewatch.keeper import Keeper
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import AUTO, TRAINING, given_for
 from curvewatch.live.metrics import Table
 from curvewatch.live.showing import Showing
 from curvewatch.observation import Observation
 from curvewatch.publishing import publish
-from curvewatch.recorder import Recorder, release
-from curvewatch.runfile import Counted, Row, RunFile, RunPlan, SetRecord
+from curvewatch.runfile import Counted, RunPlan, SetRecord
 from curvewatch.sampling.sampler import TextSampler, samples_scalars, samples_table
 from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
@@ -106,8 +106,7 @@ class Watch:
 
     def _reset(self) -> None:
         self.plan: Plan | None = None
-        self.file: RunFile | None = None
-        self._recorder: Recorder | None = None
+        self._keeper: Keeper | None = None
         self.showing: Showing | None = None
         # From the beginning: a loop that is resumed counts a batch before its first observation.
         self.counts = TrainingCounts() if _is(self.live.token_counts, TRAINING) else None
@@ -119,7 +118,6 @@ class Watch:
         self._failures_in_all = 0
         self._aside = False
         self._reported: set[str] = set()
-        self._behind = 0
         self._from_step = 0
         self._cost = Cost(self._max_overhead)
 
@@ -191,30 +189,22 @@ class Watch:
         if ranks.rank() == 0:
             try:
                 records = {name: self._set_record(name) for name in self._scorers}
-                run_plan = RunPlan(
+                plan = RunPlan(
                     self.max_steps,
                     self.plan.steps(),
                     self.plan.schedule.description,
                     self._session(model, host),
                     self._max_overhead,
                 )
-                release(self.path)
-                # A run that starts anew scores step 0 again, since its first weights may be others.
-                self.file = RunFile.start(self.path, records, run_plan, keep_through=step if step > 0 else -1)
-                settings = {name: self.file.scorer_settings(name) for name in self._scorers}
-                self._recorder = Recorder(self.file)
-                self.showing = self._replayed(self.file, self._recorder)
+                self._keeper = Keeper(self.path, records, plan, self._given, self.live, step)
+                self.showing = self._keeper.showing
+                found = (None, self._keeper.last_step, self._keeper.scorer_settings())
                 if self.counts is not None:
-                    self._count_from(self.file, step)
-                found = (None, self.file.steps[-1] if self.file.steps else -1, settings)
+                    self._count_from(self._keeper, step)
             except Exception as error:
                 # Whatever it is: the other ranks wait to hear of it.
                 failure, found = error, (f"{type(error).__name__}: {error}", -1, {})
-                if self._recorder is not None:
-                    self._recorder.close()
-                    self._recorder = None
-                elif self.file is not None:
-                    self.file.close()
+                self.close()
         reason, self._last_step, settings = ranks.from_first(found)
         self._last_scored = self._last_step
         if reason is not None:
@@ -242,28 +232,15 @@ class Watch:
             counted = Counted(given.types.ids_D, given.corpus_count_D, self.counts is not None)
         return SetRecord(scorer.tokens, scorer.prepared.vocab_size, scorer.settings, counted)
 
-    def _replayed(self, file: RunFile, recorder: Recorder) -> Showing:
-        """The live side, with all that the file holds already taken in."""
-        assert self.plan is not None
-        planned = self.plan.steps()
-        chance = {name: self.chance(name) for name in self.tokens}
-        last_step = int(planned[-1]) if len(planned) else None
-        # The recorder and not the watch, which would then keep itself alive through its own worker.
-        showing = Showing(self.tokens, chance, self._given, self.live, self.max_steps, last_step, recorder.surprisal)
-        for name in self.tokens if file.steps else ():
-            showing.replay(name, file.rows(name), len(file.steps), file.steps[-1])
-        return showing
-
-    def _count_from(self, file: RunFile, step: int) -> None:
-        """Goes on from the counts at `step`, as far as the file knows them; from nothing at the beginning."""
+    def _count_from(self, keeper: Keeper, step: int) -> None:
+        """Goes on from the counts at `step`, as far as the file knows them."""
         assert self.counts is not None
-        for name in self.tokens:
-            ids_D = self._given[name].types.ids_D
-            counts_D = file.counts_at(name, step) if step > 0 else np.zeros(len(ids_D))
-            if counts_D is None:
-                self.counts.turn_off(f"training goes on from step {step}, and what was counted up to it is not known")
-                return
-            self.counts.begin_from(ids_D, counts_D)
+        found = keeper.counts_at(step)
+        if found is None:
+            self.counts.turn_off(f"training goes on from step {step}, and what was counted up to it is not known")
+            return
+        for name, counts_D in found.items():
+            self.counts.begin_from(self._given[name].types.ids_D, counts_D)
 
     def _about(self) -> dict[str, Any]:
         """What a tracker is told of the watch as a whole."""
@@ -319,11 +296,12 @@ class Watch:
         scalars: dict[str, float] = {}
         shown, failure = self._sample(model, step)
         self._last_scored = step
-        if self._recorder is not None:
+        if self._keeper is not None:
             counts = self._counts_by_set(step, counts_V)
-            failure = self._record(step, observations, seconds, counts) or failure
+            failure = self._keeper.record(step, observations, seconds, counts) or failure
             try:
-                scalars = self._show(step, observations, seconds, counts, shown, began)
+                shown.add(self._keeper.metrics(step, observations, seconds, counts))
+                scalars = self._show(self._keeper, step, shown, began)
             except Exception as error:
                 failure = failure or self._report("showing metrics", step, error)
         self._cost.add(time.perf_counter() - began)
@@ -342,8 +320,8 @@ class Watch:
             began, size = time.perf_counter(), scorer.batch_size
             observations[name] = scorer.score(model)
             seconds[name] = time.perf_counter() - began
-            if scorer.batch_size != size and self._recorder is not None:
-                self._recorder.rewrite_scorer(name, scorer.settings)
+            if scorer.batch_size != size and self._keeper is not None:
+                self._keeper.recorder.rewrite_scorer(name, scorer.settings)
         return observations, seconds
 
     def _sample(self, model: nn.Module, step: int) -> tuple[Metrics, Exception | None]:
@@ -355,8 +333,8 @@ class Watch:
             samples = sampler.sample(model, step)
         except Exception as error:
             return Metrics(), self._report("sampling text", step, error)
-        if self._recorder is not None:
-            self._recorder.add_samples(samples)
+        if self._keeper is not None:
+            self._keeper.recorder.add_samples(samples)
         columns, rows = samples_table(samples)
         return Metrics(samples_scalars(samples), tables={"curvewatch/text/samples": Table(columns, rows)}), None
 
@@ -369,33 +347,8 @@ class Watch:
             return {}
         return {name: counts_V[given.types.ids_D] for name, given in self._given.items()}
 
-    def _record(
-        self,
-        step: int,
-        observations: dict[str, Observation],
-        seconds: dict[str, float],
-        counts: dict[str, NDArray[Any]],
-    ) -> Exception | None:
-        assert self._recorder is not None
-        self._behind = self._recorder.behind
-        taken = self._recorder.submit(Row(step, sum(seconds.values()), time.time(), observations, counts))
-        return None if taken and self._recorder.error is None else self._recorder.error or RunFileError("row given up")
-
-    def _show(
-        self,
-        step: int,
-        observations: dict[str, Observation],
-        seconds: dict[str, float],
-        counts: dict[str, NDArray[Any]],
-        everything: Metrics,
-        began: float,
-    ) -> dict[str, float]:
-        assert self._recorder is not None
-        assert self.showing is not None
-        given = {name: one.corpus_count_D for name, one in self._given.items() if one.corpus_count_D is not None}
-        everything.add(self.showing.update(step, observations, given or counts))
-        everything.scalars.update({f"curvewatch/{name}/seconds": one for name, one in seconds.items()})
-        for failed_step, error in self.showing.failures():
+    def _show(self, keeper: Keeper, step: int, everything: Metrics, began: float) -> dict[str, float]:
+        for failed_step, error in keeper.showing.failures():
             self._report("following the smoothed curves", failed_step, error)
             if self._on_error == "raise":
                 raise error
@@ -404,8 +357,7 @@ class Watch:
             "step": step,
             "seconds": waited,
             "time_share": self._cost.share(waited),
-            "rows_behind": self._behind,
-            "rows_lost": self._recorder.lost,
+            **keeper.state(),
             **self._troubles(),
         }
         everything.scalars.update(_own_keys(own))
@@ -431,8 +383,8 @@ class Watch:
         if ranks.all_true(ranks.rank() != 0 or self._cost.affordable()):
             return True
         self._last_step = step
-        if self._recorder is not None:
-            self._recorder.skip(step, "budget")
+        if self._keeper is not None:
+            self._keeper.recorder.skip(step, "budget")
         return False
 
     # ------------------------------------------------------------------ trouble, and the end
@@ -448,8 +400,8 @@ class Watch:
             self._aside = True
             why += "; the watch stepped aside"
             logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._failures)
-        if self._recorder is not None:
-            self._recorder.skip(step, why)
+        if self._keeper is not None:
+            self._keeper.recorder.skip(step, why)
             self._send(Metrics(_own_keys({"step": step, **self._troubles()})), step)
 
     def _report(self, what: str, step: int, error: Exception) -> Exception:
@@ -517,8 +469,8 @@ class Watch:
         if self.counts is None or self._aside or step == self._last_scored:
             return
         counts = self._counts_by_set(step, self.counts.total())
-        if self._recorder is not None and counts:
-            self._recorder.save_counts(step, counts)
+        if self._keeper is not None and counts:
+            self._keeper.recorder.save_counts(step, counts)
 
     def finish(self, model: nn.Module, step: int) -> None:
         """The end of training: scores the last step if the schedule wants it and it was not foreseen, and closes."""
@@ -528,7 +480,7 @@ class Watch:
 
     def flush(self, timeout: float | None = None) -> bool:
         """Waits until all observations are committed; whether they are."""
-        return self._recorder.flush(timeout) if self._recorder is not None else True
+        return self._keeper.recorder.flush(timeout) if self._keeper is not None else True
 
     def close(self) -> None:
         """Commits what is queued and closes the file; nothing is scored after it. Done at exit if forgotten."""
@@ -536,19 +488,17 @@ class Watch:
 
     def _end(self, *, well: bool) -> None:
         self._aside = True
-        recorder, self._recorder = self._recorder, None
-        if recorder is None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
             return
         try:
-            if self.showing is not None:
-                last = self.showing.close(tables=well)
-                if last:
-                    self._send(last, self._last_scored)
+            if last := keeper.showing.close(tables=well):
+                self._send(last, self._last_scored)
         except Exception as error:
             self._report("showing the last metrics", self._last_scored, error)
         finally:
-            recorder.close()
-        if well and self.file is not None and self.file.steps:
+            keeper.recorder.close()
+        if well and keeper.has_rows:
             publish(self.path, list(self.tokens), report=self.live.report, artifact=self.live.artifact)
 
     def __enter__(self) -> Watch:

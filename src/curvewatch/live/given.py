@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.live.settings import Live
+from curvewatch.live.watched import check_watched
 from curvewatch.measures.frequency import TargetTypes
 from curvewatch.tokens import TokenSet
 
@@ -39,13 +40,14 @@ def given_for(live: Live, sets: Mapping[str, TokenSet]) -> dict[str, Given]:
     Raises:
         FileNotFoundError: If a file isn't there.
         TypeError: If a setting is of the wrong kind.
-        ValueError: If a file is of another kind, or counts don't fit the vocabulary.
+        ValueError: If a file is of another kind, counts don't fit the vocabulary, or a token to be watched isn't there.
         TokenSetMismatchError: If n-gram surprisals are those of another set.
     """
     ngrams = _ngrams(live.ngrams, sets)
     counts_V = _counts(live.token_counts)
     found = {}
     for name, tokens in sets.items():
+        check_watched(live.watched, len(tokens))
         of_set = ngrams.get(name)
         own_V = counts_V
         if own_V is None and live.token_counts == AUTO and of_set is not None:

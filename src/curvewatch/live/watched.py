@@ -39,9 +39,8 @@ class WatchedTokens:
             counts_N = counts_N if counts_N is not None else _own_counts(tokens)
             indices = stratified(tokens.target, counts_N, watched)
         else:
+            check_watched(watched, len(tokens))
             indices = np.asarray(watched)
-            if indices.size and (indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= len(tokens)):
-                raise ValueError(f"watched={list(watched)!r}: indices from 0 to {len(tokens) - 1:,} are expected.")
         self.indices = indices.astype(np.intp)
         self.names = [_name(tokens, int(i)) for i in self.indices]
         self._steps: list[int] = []
@@ -61,6 +60,17 @@ class WatchedTokens:
         log_steps = [float(np.log10(self._steps[t])) for t in shown]
         curves = np.array([self._rows[t] for t in shown], np.float64).T
         return Lines("Surprisal of watched tokens, bit", "log10 step", log_steps, curves.tolist(), self.names)
+
+
+def check_watched(watched: int | Sequence[int], n_tokens: int) -> None:
+    """Refuses indices of tokens that are not there.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    indices = np.zeros(0, int) if isinstance(watched, int) else np.asarray(watched)
+    if indices.size and (indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= n_tokens):
+        raise ValueError(f"watched={indices.tolist()!r}: indices from 0 to {n_tokens - 1:,} are expected.")
 
 
 def stratified(
