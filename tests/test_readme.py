@@ -18,7 +18,7 @@ from curvewatch import layout, open_run
 from curvewatch.live.keys import ALL_KEYS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^### (.+?)\n.*?^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^### ([^\n]+)\n(?:(?!^###).)*?^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 TEXT = "the cat sat on the mat and the dog sat on the log while the sun went down over the hill " * 40
 
 
@@ -113,7 +113,12 @@ def names(tmp_path, monkeypatch):
     }
 
 
-QUICK = {"Hugging Face Trainer": [0, 2, 4], "Lightning": [0, 4], "Plain loop": [0, 1, 2, 3, 4]}
+QUICK = {
+    "Hugging Face Trainer": [0, 2, 4],
+    "Lightning": [0, 4],
+    "Plain loop": [0, 1, 2, 3, 4],
+    "What it shows live": [0, 2, 4],
+}
 
 
 @pytest.mark.parametrize("title", QUICK)
