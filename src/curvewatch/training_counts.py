@@ -92,7 +92,7 @@ class TrainingCounts:
         """Gives counting up; said once in the log."""
         if self.off is None:
             self.off = why
-            logger.info("nothing by frequency from here on: %s", why)
+            logger.warning("nothing by frequency from here on: %s", why)
 
     def total(self) -> NDArray[np.int64] | None:
         """Counts of all ranks so far, shape [vocabulary]; None if nothing (exact) can be told. A collective."""
