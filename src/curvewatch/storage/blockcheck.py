@@ -55,24 +55,23 @@ class Checked:
         """Read, and blank the blocks that HDF5 can't be given.
 
         Raises:
-            OSError: Which h5py passes on: a damaged heap, or there is far more to look at than in any run file.
+            OSError: Which h5py passes on: there is far more to look at than in any run file.
         """
         self.lower.read_into(offset, view)
         if len(view) > LARGEST_READ:
             return
         # Not only at the start: HDF5 reads neighbouring blocks at once, and what it has of a block it doesn't read
-        # again. What stands inside a heap is text of the user's, in which "FAHD" may occur (a protein has it, too);
-        # other blocks than a heap are known by their checksum.
+        # again. What stands inside a heap is text of the user's, in which "FAHD" may occur (a protein has it, too), but
+        # no block with its checksum.
         before = min(offset, _LONGEST - 1)
         heap_ends = 0
         for match in _KNOWN.finditer(read(self.lower, offset - before, before) + view if before else view):
             at = offset - before + match.start()
-            if match[0].startswith(b"GCOL"):
-                if at >= heap_ends and not self._heap(at):
-                    raise OSError(f"damaged HDF5 block 'GCOL' at {at}")
-                heap_ends = max(heap_ends, at + self._number(at + 8, 8))
-                continue
-            if at not in self._verdicts:
+            if match[0].startswith(b"GCOL"):  # no checksum, but its first bytes are in no text
+                self._verdicts[at] = 0 if at < heap_ends or self._heap(at) else len(match[0])
+                if not self._verdicts[at]:
+                    heap_ends = max(heap_ends, at + self._number(at + 8, 8))
+            elif at not in self._verdicts:
                 self._verdicts[at] = 0 if _CHECKS[match[0][:4]](self, at) else self._whole(match[0][:4], at)
             start, stop = max(at - offset, 0), at + self._verdicts[at] - offset
             if stop > start:

@@ -28,6 +28,7 @@ import h5py
 from curvewatch.errors import FileBusyError, ForeignFileError, RunFileError
 from curvewatch.storage import stateblock, superblock
 from curvewatch.storage.birth import LIBVER, publish, sweep
+from curvewatch.storage.blockcheck import Checked
 from curvewatch.storage.committed import Standing, close_quietly, explained, snapshot, standing, uncrashed
 from curvewatch.storage.descriptors import Descriptor, inode_at
 from curvewatch.storage.diskio import BLOCK, reserve, sync, write_all
@@ -203,7 +204,7 @@ class JournaledFile:
                 self._reload()
             base = self._checked_base()
             end = self._superblock().end
-            overlay = Overlay(base, end)
+            overlay = Overlay(Checked(base, end), end)  # a file that is continued may come from elsewhere
             file = h5py.File(overlay, "r+", libver=LIBVER, rdcc_nbytes=0)
             try:
                 yield file
