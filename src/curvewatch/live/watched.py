@@ -26,7 +26,7 @@ class WatchedTokens:
 
     Attributes:
         indices: The watched tokens, from rare to frequent if they were chosen.
-        names: A name for each: index and text.
+        names: A name for each, as it stands in its key: index and text, without signs that trackers refuse.
 
     Raises:
         ValueError: If there is no such token.
@@ -43,6 +43,7 @@ class WatchedTokens:
             indices = np.asarray(watched)
         self.indices = indices.astype(np.intp)
         self.names = [_name(tokens, int(i)) for i in self.indices]
+        self._labels = [f"{i} {view_of(tokens, int(i)).target.strip()[:TEXT_WIDTH]}" for i in self.indices]
         self._steps: list[int] = []
         self._rows: list[NDArray[np.float32]] = []
 
@@ -59,7 +60,7 @@ class WatchedTokens:
             return None
         log_steps = [float(np.log10(self._steps[t])) for t in shown]
         curves = np.array([self._rows[t] for t in shown], np.float64).T
-        return Lines("Surprisal of watched tokens, bit", "log10 step", log_steps, curves.tolist(), self.names)
+        return Lines("Surprisal of watched tokens, bit", "log10 step", log_steps, curves.tolist(), self._labels)
 
 
 def check_watched(watched: int | Sequence[int], n_tokens: int) -> None:
