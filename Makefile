@@ -4,7 +4,6 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 DEMO := .venv-demo
 DEV := .venv
-RUN_FILE := runs/demo/curves.h5
 
 .PHONY: demo test lint format browser clean
 
