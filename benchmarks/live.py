@@ -136,7 +136,7 @@ def write(path: Path, n_tokens: int) -> None:
 
 def train(go: Any) -> None:
     """Trains a small model whenever `go` is set."""
-    torch.set_num_threads(1)
+    settle(1)
     model = TINY.build(torch.device("cpu"))
     optimizer = torch.optim.AdamW(model.parameters())
     ids = torch.randint(0, TINY.vocabulary, (8, CONTEXT))

@@ -23,7 +23,7 @@ from curvewatch.observation import Observation
 class LiveMetrics:
     """The running measures of one token set.
 
-    Memory: 19 bytes a token, five more with frequency bands, eight for each order of n-grams.
+    Memory: 22 bytes a token, five more with frequency bands, eight for each order of n-grams.
 
     Args:
         n_tokens: N.

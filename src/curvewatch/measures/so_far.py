@@ -21,7 +21,7 @@ from curvewatch.measures.rises import Rises
 from curvewatch.measures.smoothing import Floats
 
 # Tokens at a time: few enough for a core's cache, enough that Python's share is small.
-BLOCK = 4096
+BLOCK = 8192
 ROUNDING = 1e-5  # bits: what is no further below chance does not count, since float32 may have put it there
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
