@@ -296,3 +296,24 @@ def test_a_row_that_can_not_be_read_again(path: Path, caplog: pytest.LogCaptureF
     metrics = smoothed.refit(40, y[-1])
     assert "smoothed/forgettability_mean" in metrics.scalars
     assert not any("last_quarter" in key or "variability" in key for key in metrics.scalars)
+
+
+def test_a_run_that_goes_far_beyond_its_planned_end(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Knots laid between steps 500 and 501 don't reach to 5,000: the curves are given up, memory is not."""
+    model = PlainLM()
+    watch = Watch(random_tokens(), path, schedule=500, max_steps=501)
+    for step in (0, 500, 501, 1000, 5000, 9000):
+        scalars = watch.observe(model, step, force=True)
+    assert scalars is not None
+    assert "curvewatch/eval/smoothed/last_quarter_rows" in scalars
+    assert watch.showing is not None
+    smoothed = watch.showing.sets["eval"].smoothed
+    assert smoothed is not None
+    assert smoothed.growing is None
+    watch.close()
+    assert caplog.text.count("said once") == 1
+    assert open_run(path).steps.tolist() == [0, 500, 501, 1000, 5000, 9000]
+    again = Watch(random_tokens(), path, schedule=500, max_steps=501)
+    again.start(model, 9000)
+    assert again.observe(model, 9500, force=True) is not None
+    again.close()

@@ -62,7 +62,7 @@ class Refitter:
         self._failures: list[tuple[int, Exception]] = []
         self._changed = threading.Condition()
         self._closing = False
-        n_tokens = sum(one.growing.n_tokens for one in self._smoothed.values())
+        n_tokens = sum(one.n_tokens for one in self._smoothed.values())
         self._thread: threading.Thread | None = None
         if n_tokens > WAIT_TOKENS:
             self._thread = threading.Thread(target=self._work, name="curvewatch-refitter", daemon=True)

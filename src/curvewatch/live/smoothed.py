@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.errors import CurvewatchError
 from curvewatch.live.metrics import Histogram, Metrics, mean, percentile, plain, sorted_finite
 from curvewatch.measures.frequency import TargetTypes, frequency_correlations
 from curvewatch.measures.growing import GrowingFit
 from curvewatch.measures.recent import ReadRow, RecentSurprisal
 from curvewatch.measures.so_far import Map, SoFar, measure_so_far
 from curvewatch.measures.surprisal import FINAL_SHARE
+
+logger = logging.getLogger("curvewatch")
 
 FORGETTABILITY_RANGE = 10.0  # bits; more is counted in the histogram's last bin
 
@@ -41,8 +45,8 @@ class SmoothedMetrics:
         read_row: ReadRow,
         types: TargetTypes | None = None,
     ) -> None:
-        self.chance = chance
-        self.growing = GrowingFit(n_tokens, last_step=last_step, centre=chance / 2)
+        self.chance, self.n_tokens = chance, n_tokens
+        self.growing: GrowingFit | None = GrowingFit(n_tokens, last_step=last_step, centre=chance / 2)
         self.recent: RecentSurprisal | None = RecentSurprisal(n_tokens, read_row)
         self.so_far: SoFar | None = None
         self._types = types
@@ -56,16 +60,22 @@ class SmoothedMetrics:
             surprisal_N: Surprisal, bits.
 
         Raises:
-            CurvewatchError: If a row that leaves the last quarter can't be read again. The curves are in order; of
-                the last quarter nothing is told any more.
+            CurvewatchError: If a row that leaves the last quarter can't be read again, or the run goes far beyond its
+                planned end. What failed is given up: nothing is told any more of the last quarter, or of the curves.
         """
-        self.growing.update(step, surprisal_N)
+        failure: Exception | None = None
+        if self.growing is not None:
+            try:
+                self.growing.update(step, surprisal_N)
+            except Exception as error:
+                self.growing, failure = None, error
         if self.recent is not None:
             try:
                 self.recent.update(step, surprisal_N)
-            except Exception:
-                self.recent = None
-                raise
+            except Exception as error:
+                self.recent, failure = None, failure or error
+        if failure is not None:
+            raise failure
 
     def replay(self, step: int, surprisal_N: NDArray[np.float32], last_step: int) -> None:
         """Takes a row of the run file into the state.
@@ -75,7 +85,13 @@ class SmoothedMetrics:
             surprisal_N: Surprisal, bits.
             last_step: Of the last row to come. Of those before its last quarter none is read twice.
         """
-        self.growing.update(step, surprisal_N)
+        if self.growing is not None:
+            try:
+                self.growing.update(step, surprisal_N)
+            except CurvewatchError as error:
+                # No reason to refuse a training that is resumed.
+                logger.warning("%s", error)
+                self.growing = None
         if self.recent is not None and step > FINAL_SHARE * last_step:
             self.recent.update(step, surprisal_N)
 
@@ -96,7 +112,7 @@ class SmoothedMetrics:
         scalars: dict[str, Any] = {}
         histograms: dict[str, Histogram] = {}
         measures: dict[str, NDArray[Any]] = {"surprisal": surprisal_N}
-        if self.growing.can_fit:
+        if self.growing is not None and self.growing.can_fit:
             self.so_far = so_far = measure_so_far(self.growing, chance=self.chance, run=run)
             measures |= {"acquisition": so_far.age_N, "forgettability": so_far.forgettability_N}
             ages_n, rises_n = sorted_finite(so_far.age_N), sorted_finite(so_far.forgettability_N)

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.errors import CurvewatchError
 from curvewatch.measures.smoothing import (
     GCV_GAMMA,
     LAMBDAS,
@@ -26,6 +27,7 @@ from curvewatch.measures.smoothing import (
 )
 from curvewatch.measures.splines import N_SPLINES, ORDER, SplineBasis
 
+MOST_SPLINES = 100  # four times a planned run's; what goes further was planned otherwise
 OPEN_SPACING = 0.18  # decades between knots when the end of training is not known: the paper's schedule has 0.181
 BLOCK = 4096  # tokens worked on at a time, so that they stay in a core's own cache
 # Fitted values that a direction of the common basis must have to be told from rounding.
@@ -83,6 +85,9 @@ class GrowingFit:
         Args:
             step: Updates done, more than at any time before.
             surprisal_N: Surprisal, bits.
+
+        Raises:
+            CurvewatchError: If training goes so far beyond its planned end that the knots don't serve any more.
         """
         if step <= 0:
             return
@@ -124,6 +129,12 @@ class GrowingFit:
         return interval, np.array(values) / 6
 
     def _add_splines(self, n: int) -> None:
+        if len(self._r_KK) + n > MOST_SPLINES:
+            raise CurvewatchError(
+                f"steps {self.steps[0]} to {self.steps[-1]} would take {len(self._r_KK) + n:,} splines: the knots were "
+                "laid for a run that ends much earlier. The smoothed curves are not followed any more; "
+                "`curvewatch table` has them."
+            )
         self._r_KK = np.pad(self._r_KK, (0, n))
         self._z_KN = np.concatenate([self._z_KN, np.zeros((n, self.n_tokens), np.float32)])
 
