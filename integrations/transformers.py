@@ -105,7 +105,9 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
 
         @wraps(original)
         def counted(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            watch.count_batch(inputs)
+            # Left behind under another's wrapper it still passes batches on, but counts none twice.
+            if self._counted[1] is counted:
+                watch.count_batch(inputs)
             return original(model, inputs, *args, **kwargs)
 
         trainer.training_step = counted

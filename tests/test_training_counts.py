@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BatchEncoding
 
-from curvewatch import Live, open_run
+from curvewatch import Live, Watch, open_run
 from curvewatch.training_counts import MOST_EARLY, TrainingCounts, batch_tokens
 from tests.support.hosts import Watching, run, run_trainer
 from tests.support.models import VOCABULARY, random_tokens
@@ -155,6 +155,23 @@ def test_the_trainers_method_is_its_own_again(tmp_path: Path) -> None:
     trainers: list[Any] = []
     run_trainer(TRAINING, tmp_path, Watching(random_tokens(), tmp_path / "curves.h5"), before=trainers.append)
     assert "training_step" not in trainers[0].__dict__
+
+
+def test_two_callbacks_and_a_second_training_count_each_batch_once(tmp_path: Path) -> None:
+    """Each wraps the other's wrapper, and not every one of them can be taken off again."""
+    again = Watching(random_tokens(), tmp_path / "again.h5").trainer()
+    run_trainer(TRAINING, tmp_path, Watching(random_tokens(), tmp_path / "curves.h5"), callbacks=(again,), trainings=2)
+    once = np.bincount(TRAINING.data().ids.numpy().ravel(), minlength=VOCABULARY)
+    for name in ("curves", "again"):
+        with open_run(tmp_path / f"{name}.h5").group() as group:
+            assert np.array_equal(group["training_count"][-1], 6 * once[group["counted_id"][:]]), name
+
+
+def test_a_checkpoint_before_the_first_observation_is_no_error(tmp_path: Path) -> None:
+    watch = Watch(random_tokens(), tmp_path / "curves.h5", max_steps=4, live=Live(token_counts="training"))
+    watch.count(torch.tensor([1]))
+    watch.checkpoint(1)
+    assert not (tmp_path / "curves.h5").exists()
 
 
 def test_a_method_that_was_replaced_before_stays_replaced(tmp_path: Path) -> None:

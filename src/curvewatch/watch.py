@@ -466,7 +466,8 @@ class Watch:
         Args:
             step: Updates done.
         """
-        if self.counts is None or self._aside or step == self._last_scored:
+        # Before the first observation there is no file yet, and nothing to go on with.
+        if self.plan is None or self.counts is None or self._aside or step == self._last_scored:
             return
         counts = self._counts_by_set(step, self.counts.total())
         if self._keeper is not None and counts:
