@@ -25,6 +25,18 @@ def test_a_target_is_marked_behind_its_context_and_markup_in_it_is_text():
     assert "<script" not in page
 
 
+def test_half_a_character_is_no_reason_not_to_write_the_page():
+    page = table_page(Table(("context", "target"), [["\ud800", "\udfff"]]))
+    assert page.encode()
+    assert cells(page) == [['<span class="context">?</span><mark>?</mark>']]
+
+
+def test_a_tag_in_a_token_is_no_tag_in_the_chart():
+    pytest.importorskip("plotly")
+    figure = lines_figure(Lines("title", "log10 step", [0.0], [[3.0], [2.0]], ["1 </s> & \ud800", "2 'a'"]))
+    assert [trace.name for trace in figure.data] == ["1 &lt;/s&gt; &amp; ?", "2 'a'"]
+
+
 def test_a_table_of_any_columns_is_shown_as_it_is():
     page = table_page(Table(("step", "target", "some_value"), [[100_000, "x", 1234.5], [0, None, float("nan")]]))
     assert cells(page) == [["100000", "x", "1,234.50"], ["0", "", "nan"]]

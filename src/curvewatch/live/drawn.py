@@ -21,6 +21,7 @@ th { position: sticky; top: 0; background: var(--head); font-weight: 600; vertic
 .text { width: 100% }
 td.text { min-width: 14em; white-space: pre-wrap; overflow-wrap: anywhere }
 .context { color: var(--faint) }
+.context, mark, td.text { unicode-bidi: isolate }
 mark { background: var(--mark); color: inherit; font-weight: 600; border-radius: 2px; white-space: pre }
 """.strip()
 # What stands above a column, where its name does not say it to everybody.
@@ -50,10 +51,16 @@ def table_page(table: Table) -> str:
     body = "\n".join(
         f"<tr>{''.join(f'<td{kinds[name]}>{_cell(name, row)}</td>' for name in shown)}</tr>" for row in rows
     )
-    return (
+    page = (
         f'<!DOCTYPE html><html><head><meta charset="utf-8"><style>{STYLE}</style></head>'
         f"<body><table><thead><tr>{heads}</tr></thead>\n<tbody>{body}</tbody></table></body></html>"
     )
+    return _writable(page)
+
+
+def _writable(text: str) -> str:
+    # Tokens can be half a character; a lone surrogate is no UTF-8, and the file of it could not be written.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _kind(column: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -84,7 +91,7 @@ def lines_figure(lines: Lines) -> Any:
     x, axis = _x_axis(lines)
     traces = [
         go.Scatter(
-            x=x, y=list(y), name=name, mode="lines",
+            x=x, y=list(y), name=escape(_writable(name), quote=False), mode="lines",  # Plotly reads tags
             line={"width": 1.75, "color": COLOURS[round(i / n * (len(COLOURS) - 1))]},
             hovertemplate="%{y:.2f} at %{x:,}",
         )
