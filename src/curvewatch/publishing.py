@@ -35,12 +35,15 @@ def publish(path: str, sets: Sequence[str], *, report: bool, artifact: bool) -> 
                 page = _write_report(file, name, only=len(sets) == 1)
                 # Into the summary and not a row of its own, which would move the script's numbering of rows.
                 run.summary[f"curvewatch/{name}/report"] = wandb.Html(str(page), inject=False)
+    except Exception as error:
+        logger.error("no report in W&B: %s (`curvewatch report %s` makes it)", error, path, exc_info=error)
+    try:
         if artifact:
             kept = wandb.Artifact(f"{run.id}-curves", type="curvewatch-run", metadata={"sets": list(sets)})
             kept.add_file(str(file), name=file.name)
             run.log_artifact(kept)
     except Exception as error:
-        logger.error("report or run file not logged to W&B: %s (both can be had from %s)", error, path, exc_info=error)
+        logger.error("run file not logged to W&B: %s (it is %s)", error, path, exc_info=error)
 
 
 def _can_report() -> bool:
