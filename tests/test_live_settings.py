@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from curvewatch.live import LiveMetrics, Metrics
 from curvewatch.live.forgotten import COLUMNS, forgotten_table, most_forgotten
 from curvewatch.live.metrics import Lines, Table
 from curvewatch.live.watched import WatchedTokens, stratified
+from curvewatch.recorder import release
 from tests.support.keys import unknown
 from tests.support.models import VOCABULARY, PlainLM, random_tokens
 
@@ -317,3 +320,19 @@ def test_a_run_that_goes_far_beyond_its_planned_end(path: Path, caplog: pytest.L
     again.start(model, 9000)
     assert again.observe(model, 9500, force=True) is not None
     again.close()
+
+
+def test_a_watch_that_is_forgotten_leaves_no_thread_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curvewatch.live.refitter.WAIT_TOKENS", 0)
+    before = set(threading.enumerate())
+    watch, model = Watch(random_tokens(), path, schedule=1, max_steps=9), PlainLM()
+    for step in range(5):
+        watch.observe(model, step)
+    refitters = [t for t in set(threading.enumerate()) - before if "refit" in t.name]
+    assert refitters
+    del watch
+    gc.collect()
+    for thread in refitters:
+        thread.join(20)
+        assert not thread.is_alive(), thread.name
+    release(str(path))

@@ -90,6 +90,12 @@ class Refitter:
             failures, self._failures = self._failures, []
         return failures
 
+    def stop(self) -> None:
+        """Lets the thread end by itself once it has done what is waiting; waits for nothing."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
     def close(self, timeout: float = 60.0) -> bool:
         """Finishes what is waiting; `take` has the last results afterwards.
 
@@ -99,9 +105,7 @@ class Refitter:
         Returns:
             Whether all is done.
         """
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        self.stop()
         if self._thread is not None:
             self._thread.join(timeout)
             return not self._thread.is_alive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -83,6 +84,9 @@ class Showing:
         }
         smoothed = {name: one.smoothed for name, one in self.sets.items() if one.smoothed is not None}
         self._refitter = Refitter(smoothed) if smoothed else None
+        if self._refitter is not None:
+            # A watch that is forgotten (a notebook's cell run again) leaves no thread behind, and no curves.
+            weakref.finalize(self, self._refitter.stop).atexit = False
 
     def replay(self, name: str, rows: Iterable[tuple[int, Observation]], n_rows: int, last_step: int) -> None:
         """Rebuilds a set's state from the rows of a run file.
