@@ -163,6 +163,22 @@ def test_refits_become_rarer(path: Path) -> None:
     assert 127 + 64 * 0.9 < len(at) < 127 + 100
 
 
+@pytest.mark.parametrize("wait_tokens", [0, 20_000])
+def test_a_run_that_ends_early_has_its_last_refit_too(
+    wait_tokens: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curvewatch.live.refitter.WAIT_TOKENS", wait_tokens)
+    sink, model = Sink(), PlainLM()
+    watch = Watch(random_tokens(), path, schedule=1, max_steps=40, live=Live(refit_every=7))
+    watch.start(model, sinks=[sink])
+    for step in range(11):
+        watch.observe(model, step)
+    watch.finish(model, 10)
+    key = "curvewatch/eval/smoothed/step"
+    refits = [metrics.scalars[key] for _, metrics in sink.shown if key in metrics.scalars]
+    assert refits == [6, 10], "the seventh observation, and the last"
+
+
 def test_a_loop_that_never_counts_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = PlainLM()
     watch = Watch(random_tokens(), path, schedule=1, max_steps=3, live=Live(token_counts="training"))

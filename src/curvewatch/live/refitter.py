@@ -39,6 +39,7 @@ class Job:
         surprisal_N: Bits.
         counts_D: Occurrences of each distinct target in the training text so far; None if not known.
         refit: Whether the curves are to be fitted now.
+        new: Whether the observation is yet to be taken into the state.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Job:
     surprisal_N: NDArray[np.float32]
     counts_D: NDArray[Any] | None
     refit: bool
+    new: bool = True
 
 
 class Refitter:
@@ -128,7 +130,8 @@ class Refitter:
         smoothed = self._smoothed[job.name]
         metrics = Metrics()
         try:
-            smoothed.advance(job.step, job.surprisal_N)
+            if job.new:
+                smoothed.advance(job.step, job.surprisal_N)
         except Exception as error:
             self._failed(job.step, error)
         try:

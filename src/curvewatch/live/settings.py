@@ -25,7 +25,7 @@ class Live:
     Attributes:
         smoothed: Keep every token's smoothed curve up to date, and log what it says: halfway age of acquisition,
             forgettability, variability, rank correlations with frequency. About 160 bytes a token.
-        refit_every: Observations from one refit of the smoothed curves to the next; the last planned one always has
+        refit_every: Observations from one refit of the smoothed curves to the next; the last one always has
             one. None: one at each of the first 128, then ever more rarely, 64 while their number doubles, since what
             a refit costs grows with the length of the curves.
         token_counts: How often each token id occurs in the training text, for what is shown by frequency. "auto": from

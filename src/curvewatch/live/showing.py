@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,7 @@ class Showing:
         }
         smoothed = {name: one.smoothed for name, one in self.sets.items() if one.smoothed is not None}
         self._refitter = Refitter(smoothed) if smoothed else None
+        self._not_fitted: list[Job] = []  # the last observations, if no refit came with them
         if self._refitter is not None:
             # A watch that is forgotten (a notebook's cell run again) leaves no thread behind, and no curves.
             weakref.finalize(self, self._refitter.stop).atexit = False
@@ -120,7 +122,7 @@ class Showing:
         self._n_observations += 1
         every = self._live.refit_every or max(1, self._n_observations >> 6)
         refit = self._n_observations % every == 0 or step == self._last_step
-        everything = Metrics()
+        everything, self._not_fitted = Metrics(), []
         for name, observation in observations.items():
             of_set, counts_D = self.sets[name], counts.get(name)
             of_set.last = observation
@@ -130,7 +132,10 @@ class Showing:
             )
             everything.add(metrics.prefixed(f"curvewatch/{name}"))
             if self._refitter is not None:
-                self._refitter.submit(Job(name, step, observation.surprisal_bits, counts_D, refit))
+                job = Job(name, step, observation.surprisal_bits, counts_D, refit)
+                self._refitter.submit(job)
+                if not refit:
+                    self._not_fitted.append(job)
         everything.add(self._refitted())
         n = self._n_observations
         if n >= FIRST_TABLES and n.bit_count() == 1:
@@ -145,13 +150,15 @@ class Showing:
         """Waits for what is still being worked out.
 
         Args:
-            tables: Whether to make the last tables and charts.
+            tables: Whether to make the last tables and charts, and a last refit where training ended before its plan.
 
         Returns:
             What became known since the last update.
         """
         last = Metrics()
         if self._refitter is not None:
+            for job in self._not_fitted if tables else ():
+                self._refitter.submit(replace(job, refit=True, new=False))
             self._refitter.close()
             last.add(self._refitted())
         if tables and self._n_observations:
