@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
 import zlib
@@ -202,6 +204,24 @@ def test_a_chunk_that_unpacks_to_less_than_a_chunk(one):
         file["planned_step"].id.write_direct_chunk((0,), zlib.compress(bytes(3)))
     with pytest.raises(RunFileError, match="planned_step: a chunk that unpacks to 3 of 8 bytes"):
         open_run(one)
+
+
+def test_a_chunk_of_texts_that_is_longer_than_a_chunk(tmp_path):
+    """In HDF5's old format it may be, and is after H5Ocopy; h5py takes memory for one of the usual length."""
+    path = tmp_path / "old HDF5.h5"
+    build(path, "old HDF5")
+    raw, key = path.read_bytes(), struct.pack("<IIQQ", 256, 0, 0, 0)  # bytes, filters left out, place
+    for match in re.finditer(re.escape(key), raw):  # one of them is that of the sessions
+        path.write_bytes(raw[: match.start()] + struct.pack("<IIQQ", 512, 0, 0, 0) + raw[match.end() :])
+        with h5py.File(path) as file:
+            if file["provenance/sessions"].id.get_chunk_info(0).size == 512:
+                break
+    else:
+        raise AssertionError("none was")
+    code = f"import curvewatch; print(len(curvewatch.open_run({str(path)!r}).sessions))"
+    checking = {**os.environ, "PYTHONMALLOC": "debug"}  # which ends the process if it finds memory overwritten
+    found = subprocess.run([sys.executable, "-c", code], env=checking, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "1\n"), found.stderr[-500:]
 
 
 def test_packed_curves_are_measured_where_they_are_read_and_all_before_they_are_written(tmp_path):

@@ -164,9 +164,12 @@ def read(dataset: h5py.Dataset, index: Any = ()) -> NDArray[Any]:
         check_unpacked(dataset.id, index)
         values: NDArray[Any] = dataset[index]
         return values
-    held = 0
+    held, n_bytes = 0, dataset.chunks[0] * _REFERENCE.itemsize
     for info in chunks_of(dataset.id):
-        references = np.frombuffer(dataset.id.read_direct_chunk(info.chunk_offset)[1], _REFERENCE)
+        # Memory of our own: h5py takes as much as a chunk is, HDF5 fills as much as the file says of this one.
+        raw = np.zeros(max(info.size, n_bytes), np.uint8)
+        dataset.id.read_direct_chunk(info.chunk_offset, out=raw)
+        references = raw[:n_bytes].view(_REFERENCE)
         held += int(references["length"][: dataset.shape[0] - info.chunk_offset[0]].sum(dtype=np.uint64))
     # Each text has its own place in the file, but a bad file can have a million point to the same long one.
     _require(held <= dataset.file.id.get_filesize(), f"{dataset.name}: {held:,} bytes of text, more than the file has")
