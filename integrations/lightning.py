@@ -40,9 +40,12 @@ class CurveWatchCallback(WatchCallback, Callback):
     Arguments: see `WatchCallback`.
     """
 
+    _under_way: Any = None  # a batch that is not counted yet
+    _early = False  # whether this batch was counted before its end
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
-        self._ended = False
+        self._ended, self._under_way, self._early = False, None, False
         steps = trainer.estimated_stepping_batches
         self.watch.max_steps = None if math.isinf(steps) or steps < 1 else int(steps)
         model = self._model(pl_module)
@@ -61,15 +64,21 @@ class CurveWatchCallback(WatchCallback, Callback):
         )
         self.watch.observe(model, trainer.global_step)
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """The batch is remembered: it is counted at its end, or by a checkpoint that another callback makes there."""
+        self._under_way, self._early = batch, False
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """An update may be done; while gradients accumulate the step stays the same, and nothing is due."""
-        self.watch.count_batch(batch)
+        self._under_way = batch
+        self._count()
         self.watch.observe(self._model(pl_module), trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Of a run that is resumed here the token counts are known; checkpoints are put together on all ranks."""
+        self._count(early=True)
         self.watch.checkpoint(trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,6 +89,12 @@ class CurveWatchCallback(WatchCallback, Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """What was observed is committed; the exception is the Trainer's to handle."""
         self.watch.close()
+
+    def _count(self, *, early: bool = False) -> None:
+        batch, self._under_way = self._under_way, None
+        if batch is not None and not self._early:
+            self.watch.count_batch(batch)
+            self._early = early
 
     def _sinks(self, trainer: Trainer) -> list[Sink]:
         """One for each of the Trainer's loggers, at the step at which Lightning's own values of an update stand."""

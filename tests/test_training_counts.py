@@ -15,7 +15,7 @@ from transformers import BatchEncoding
 from curvewatch import Live, Watch, open_run
 from curvewatch.training_counts import MOST_EARLY, TrainingCounts, batch_tokens
 from tests.support.hosts import Watching, run, run_trainer
-from tests.support.models import VOCABULARY, random_tokens
+from tests.support.models import VOCABULARY, PlainLM, random_tokens
 from tests.support.ranks import on_ranks
 from tests.support.trainings import Training
 
@@ -172,6 +172,41 @@ def test_a_checkpoint_before_the_first_observation_is_no_error(tmp_path: Path) -
     watch.count(torch.tensor([1]))
     watch.checkpoint(1)
     assert not (tmp_path / "curves.h5").exists()
+
+
+def test_a_loop_that_is_resumed_and_counts_no_more_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was counted up to the checkpoint is no count of what came behind it."""
+    path, model = tmp_path / "curves.h5", PlainLM()
+    for first, last in ((0, 6), (7, 10)):
+        watch = Watch(random_tokens(), path, schedule=2, max_steps=10, live=Live(token_counts="training"))
+        for step in range(first, last + 1):
+            if 0 < step <= 6:
+                watch.count(torch.arange(VOCABULARY))
+            watch.observe(model, step)
+        watch.close()
+    with open_run(path).group() as group:
+        assert group["training_count"][:, 0].tolist()[:4] == [0, 2, 4, 6]
+        assert np.isnan(group["training_count"][4:]).all()
+    assert "no batch was counted" in caplog.text
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_checkpoint_of_a_callback_that_comes_first_has_the_whole_count(accumulate: int, tmp_path: Path) -> None:
+    from lightning.pytorch import Callback
+
+    class Saving(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 3 and not (tmp_path / "three.ckpt").exists():
+                trainer.save_checkpoint(tmp_path / "three.ckpt")
+
+    training = Training(steps=6, rows=64, log_every=2, accumulate=accumulate, shuffle=False)
+    run("lightning", training, tmp_path, Watching(random_tokens(), tmp_path / "curves.h5"), callbacks=(Saving(),))
+    with open_run(tmp_path / "curves.h5").group() as group:
+        ids, saved, rows = group["counted_id"][:], group["saved_count"][:], group["training_count"][:]
+    ids_of = training.data().ids.numpy()
+    trained = [np.bincount(ids_of[: 4 * accumulate * k].ravel(), minlength=VOCABULARY)[ids] for k in range(7)]
+    assert np.array_equal(rows, trained[::2])
+    assert np.array_equal(saved[-1], trained[3])
 
 
 def test_a_method_that_was_replaced_before_stays_replaced(tmp_path: Path) -> None:

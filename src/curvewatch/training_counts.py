@@ -30,6 +30,7 @@ class TrainingCounts:
 
     Attributes:
         off: Why nothing can be told; None when all is well.
+        counted: Whether a rank had counted any batch since the beginning, or since training was resumed, at `total`.
     """
 
     def __init__(self, vocab_size: int | None = None) -> None:
@@ -38,6 +39,7 @@ class TrainingCounts:
         self._first_V: NDArray[np.int64] | None = None
         self._counts_V: torch.Tensor | None = None
         self.off: str | None = None
+        self.counted = False
 
     def begin(self, vocab_size: int) -> None:
         """Tells the vocabulary's size, once a model has been seen; batches that came before are counted now."""
@@ -105,7 +107,8 @@ class TrainingCounts:
             whole[-1] = 1
             whole[:-2] = counts_V.cpu()
         summed = ranks.sum_in_place(whole).numpy()
-        if summed[-2] or not (summed[-1] or self._first_V is not None):
+        self.counted = bool(summed[-1])
+        if summed[-2] or not (self.counted or self._first_V is not None):
             return None
         total_V: NDArray[np.int64] = summed[:-2]
         return total_V if self._first_V is None else total_V + self._first_V

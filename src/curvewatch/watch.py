@@ -342,7 +342,7 @@ class Watch:
         """Occurrences of each set's distinct targets in the batches so far; without an entry they are not known."""
         if counts_V is None or self.counts is None:
             return {}
-        if step > self._from_step and not counts_V.any():
+        if step > self._from_step and not (self.counts.counted and counts_V.any()):
             self.counts.turn_off("no batch was counted; a loop calls watch.count(input_ids) for every batch")
             return {}
         return {name: counts_V[given.types.ids_D] for name, given in self._given.items()}
