@@ -134,6 +134,15 @@ def test_counts_from_an_array_a_file_and_the_ngrams(path: Path, tmp_path: Path) 
     assert found[0] == found[1] == found[2]
 
 
+def test_counts_of_one_sets_ngrams_serve_all_sets(path: Path) -> None:
+    sets = {"a": random_tokens(), "b": random_tokens(seed=9)}
+    corpus = np.random.default_rng(0).zipf(1.3, 5000) % VOCABULARY
+    ngrams = count_ngrams([corpus], sets["a"], n_max=2)
+    _, sink = watch_steps(path, 1, sets, ngrams={"a": ngrams})
+    assert {key.split("/")[1] for key in sink.shown[0][1].scalars if "/frequency/" in key} == {"a", "b"}
+    assert {key.split("/")[1] for key in sink.shown[0][1].scalars if "/ngram/" in key} == {"a"}
+
+
 def test_bands_by_number(path: Path) -> None:
     _, sink = watch_steps(path, 2, bands=5, token_counts=np.arange(1, VOCABULARY + 1))
     keys = {key.split("/")[3] for key in sink.shown[0][1].scalars if "/frequency/" in key}
@@ -320,7 +329,7 @@ def test_a_row_that_can_not_be_read_again(path: Path, caplog: pytest.LogCaptureF
 def test_a_run_that_goes_far_beyond_its_planned_end(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Knots laid between steps 500 and 501 don't reach to 5,000: the curves are given up, memory is not."""
     model = PlainLM()
-    watch = Watch(random_tokens(), path, schedule=500, max_steps=501)
+    watch = Watch(random_tokens(), path, schedule=500, max_steps=501, on_error="raise")
     for step in (0, 500, 501, 1000, 5000, 9000):
         scalars = watch.observe(model, step, force=True)
     assert scalars is not None
@@ -330,7 +339,7 @@ def test_a_run_that_goes_far_beyond_its_planned_end(path: Path, caplog: pytest.L
     assert smoothed is not None
     assert smoothed.growing is None
     watch.close()
-    assert caplog.text.count("said once") == 1
+    assert caplog.text.count("would take") == 1
     assert open_run(path).steps.tolist() == [0, 500, 501, 1000, 5000, 9000]
     again = Watch(random_tokens(), path, schedule=500, max_steps=501)
     again.start(model, 9000)

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 
 FORMAT = "curvewatch run"
-FORMAT_VERSION = 1
+# 2: token counts and sampled texts. Files of version 1 are read and continued as they are.
+FORMAT_VERSION = 2
 DEFAULT_SET = "eval"
 PROVENANCE = "provenance"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -54,7 +55,8 @@ class Recorder:
         _open[str(file.path)] = self
         # The thread is a daemon, so that it never keeps a process alive by itself; what is queued is written at exit.
         me = weakref.ref(self)
-        self._at_exit = lambda: _close(me)
+        process = os.getpid()
+        self._at_exit = lambda: _close(me, process)
         atexit.register(self._at_exit)
 
     @property
@@ -205,7 +207,8 @@ def release(path: str) -> None:
         recorder.close()
 
 
-def _close(reference: weakref.ref[Recorder]) -> None:
+def _close(reference: weakref.ref[Recorder], process: int) -> None:
     recorder = reference()
-    if recorder is not None:
+    # In a forked child the thread that writes does not exist, and the rows are its parent's.
+    if recorder is not None and process == os.getpid():
         recorder.close()

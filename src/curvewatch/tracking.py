@@ -142,4 +142,6 @@ def function_sink(log: LogFunction) -> Sink:
         if metrics.scalars:
             log(metrics.scalars, step)
 
+    sink.__name__ = getattr(log, "__name__", type(log).__name__)
+
     return sink

@@ -372,9 +372,9 @@ class Watch:
             try:
                 sink(metrics, step)
             except Exception as error:
-                self._report(f"logging through {getattr(sink, '__name__', type(sink).__name__)}", step, error)
                 if self._on_error == "raise":
                     raise
+                self._report(f"logging through {getattr(sink, '__name__', type(sink).__name__)}", step, error)
 
     def _affordable(self, step: int) -> bool:
         """Whether the budget allows an observation; rank 0's clock decides, and all ranks hear of it."""

@@ -50,8 +50,9 @@ def given_for(live: Live, sets: Mapping[str, TokenSet]) -> dict[str, Given]:
         check_watched(live.watched, len(tokens))
         of_set = ngrams.get(name)
         own_V = counts_V
-        if own_V is None and live.token_counts == AUTO and of_set is not None:
-            own_V = of_set.token_counts_V
+        if own_V is None and isinstance(live.token_counts, str) and live.token_counts == AUTO and ngrams:
+            # They are counts of the training text, whichever set's n-grams were looked up in it.
+            own_V = (of_set or next(iter(ngrams.values()))).token_counts_V
         types = TargetTypes.of(tokens.target)
         if own_V is not None and types.ids_D[-1] >= len(own_V):
             raise ValueError(

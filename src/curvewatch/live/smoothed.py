@@ -60,22 +60,16 @@ class SmoothedMetrics:
             surprisal_N: Surprisal, bits.
 
         Raises:
-            CurvewatchError: If a row that leaves the last quarter can't be read again, or the run goes far beyond its
-                planned end. What failed is given up: nothing is told any more of the last quarter, or of the curves.
+            CurvewatchError: If a row that leaves the last quarter can't be read again. The curves are in order; of
+                the last quarter nothing is told any more.
         """
-        failure: Exception | None = None
-        if self.growing is not None:
-            try:
-                self.growing.update(step, surprisal_N)
-            except Exception as error:
-                self.growing, failure = None, error
+        self._grow(step, surprisal_N)
         if self.recent is not None:
             try:
                 self.recent.update(step, surprisal_N)
-            except Exception as error:
-                self.recent, failure = None, failure or error
-        if failure is not None:
-            raise failure
+            except Exception:
+                self.recent = None
+                raise
 
     def replay(self, step: int, surprisal_N: NDArray[np.float32], last_step: int) -> None:
         """Takes a row of the run file into the state.
@@ -85,15 +79,18 @@ class SmoothedMetrics:
             surprisal_N: Surprisal, bits.
             last_step: Of the last row to come. Of those before its last quarter none is read twice.
         """
+        self._grow(step, surprisal_N)
+        if self.recent is not None and step > FINAL_SHARE * last_step:
+            self.recent.update(step, surprisal_N)
+
+    def _grow(self, step: int, surprisal_N: NDArray[np.float32]) -> None:
         if self.growing is not None:
             try:
                 self.growing.update(step, surprisal_N)
             except CurvewatchError as error:
-                # No reason to refuse a training that is resumed.
+                # A run that was planned otherwise is no failure, whatever `on_error` says.
                 logger.warning("%s", error)
                 self.growing = None
-        if self.recent is not None and step > FINAL_SHARE * last_step:
-            self.recent.update(step, surprisal_N)
 
     def refit(
         self, step: int, surprisal_N: NDArray[np.float32], counts_D: NDArray[Any] | None = None, run: Map = map
