@@ -202,7 +202,7 @@ def test_a_chunk_that_unpacks_to_less_than_a_chunk(one):
     """HDF5 would take what stands behind it in memory for the rest, and overwrite that when the plan changes."""
     with h5py.File(one, "r+") as file:
         file["planned_step"].id.write_direct_chunk((0,), zlib.compress(bytes(3)))
-    with pytest.raises(RunFileError, match="planned_step: a chunk that unpacks to 3 of 8 bytes"):
+    with pytest.raises(RunFileError, match="planned_step: a chunk that unpacks to 3 of 8,192 bytes"):
         open_run(one)
 
 

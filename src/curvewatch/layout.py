@@ -127,6 +127,8 @@ def chunks(dataset: Dataset, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (1024,)
     if dataset.dims in (("sample",), ("saved_step",)):
         return (64,)
+    if dataset.dims in (("planned_step",), ("skipped_step",)):
+        return (1024,)  # made empty, so their shape says nothing yet
     if dataset.dims[-1] == "counted_id" and len(dataset.dims) == 2:
         return (8, max(1, min(shape[1], 16_384)))
     # Whole rows, about a million numbers to a chunk.
