@@ -40,7 +40,6 @@ from overhead import Spent, Stopwatch, milliseconds
 
 from curvewatch import Live, Observation, TokenSet
 from curvewatch.live.given import Given
-from curvewatch.live.refitter import THREADS
 from curvewatch.live.showing import Showing
 from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.measures.frequency import TargetTypes
@@ -217,7 +216,7 @@ def _refits(
     smoothed: Any, step: int, observation: Observation, counts_D: NDArray[np.float64], rounds: int, calls: Figures
 ) -> None:
     """The same refit, with one thread and with two in turns."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(2) as pool:
         for _ in range(rounds):
             for name, run in (("refit, 1 thread", map), ("refit, 2 threads", pool.map)):
                 work = lambda run=run: smoothed.refit(step, observation.surprisal_bits, counts_D, run)  # noqa: E731

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from curvewatch.measures.forgetting import at_most
+from curvewatch.measures.products import product
 from curvewatch.measures.smoothing import Fit, Float64, Floats
 from curvewatch.measures.splines import ORDER, SplineBasis
 
@@ -140,7 +141,7 @@ class _Intervals:
 
     def minimum(self) -> Floats:
         """The lowest value at any point of the grid, shape [N]."""
-        best_N: Floats = (self._some_SK @ self._c_KN).min(axis=0)
+        best_N: Floats = product(self._some_SK, self._c_KN).min(axis=0)
         for j, basis_P4 in enumerate(self._bases):
             lower = np.flatnonzero(self._low_JN[j] < best_N)
             if lower.size and len(basis_P4):
@@ -170,5 +171,4 @@ class _Intervals:
 
     def _values(self, j: int, tokens: NDArray[np.intp]) -> Floats:
         """The curves of `tokens` at the grid points of an interval, shape [points, n]."""
-        values_Pn: Floats = self._bases[j] @ self._c_KN[j : j + ORDER + 1].take(tokens, axis=1)
-        return values_Pn
+        return product(self._bases[j], self._c_KN[j : j + ORDER + 1].take(tokens, axis=1))

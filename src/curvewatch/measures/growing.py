@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import CurvewatchError
+from curvewatch.measures.products import product
 from curvewatch.measures.smoothing import (
     GCV_GAMMA,
     LAMBDAS,
@@ -109,7 +110,7 @@ class GrowingFit:
             if not finite.all():
                 self.finite_N[part] &= finite
                 stacked[-1][~finite] = 0.0
-            stacked = rotation @ stacked
+            stacked = product(rotation, stacked)
             self._z_KN[rows, part] = stacked[:-1]
             self._rss_N[part] += np.square(stacked[-1])
 
@@ -229,7 +230,7 @@ class GrowingSolver:
         for index in self._indices:
             chosen = slice(ends[index], ends[index + 1])
             if chosen.start < chosen.stop:
-                np.matmul(self._gain_LKK[index], z_RN[:, chosen], out=ordered_KN[:, chosen])
+                ordered_KN[:, chosen] = product(self._gain_LKK[index], z_RN[:, chosen])
         place_N = np.empty(n, np.intp)
         place_N[order] = np.arange(n)
         coefficients_KN = ordered_KN.take(place_N, axis=1)
@@ -254,8 +255,7 @@ class GrowingSolver:
     def _left_over(self, z_RN: Floats) -> Iterable[Floats]:
         """Sum of squares within reach of the splines that each admissible smoothing parameter leaves, each [N]."""
         if self._residual_LRR is not None:
-            return (np.square(self._residual_LRR[index] @ z_RN).sum(axis=0) for index in self._indices)
-        along_RN = self._direction_RR @ z_RN
+            return (np.square(product(self._residual_LRR[index], z_RN)).sum(axis=0) for index in self._indices)
+        along_RN = product(self._direction_RR, z_RN)
         np.square(along_RN, out=along_RN)
-        rows: Floats = self._left_LR[self._indices] @ along_RN
-        return rows
+        return product(self._left_LR[self._indices], along_RN)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.measures.products import product
 from curvewatch.measures.smoothing import Float64, Floats
 from curvewatch.measures.splines import ORDER, SplineBasis
 
@@ -62,15 +63,15 @@ class Rises:
             up_kN = up_KN[splines.start : splines.stop - 1]
             some_N, all_N = np.logical_or.reduce(up_kN, axis=0), np.logical_and.reduce(up_kN, axis=0)
             c_KN = coefficients_KN[splines]
-            total_N += (whole_K @ c_KN) * all_N
+            total_N += product(whole_K[None], c_KN)[0] * all_N
             some_N ^= all_N
             turning = np.flatnonzero(some_N)
             if turning.size > CROWDED * total_N.size:
-                rises_PN = rise_PK @ c_KN
+                rises_PN = product(rise_PK, c_KN)
                 np.maximum(rises_PN, 0.0, out=rises_PN)
                 total_N += rises_PN.sum(axis=0) * some_N
             elif turning.size:
-                rises_PN = rise_PK @ c_KN.take(turning, axis=1)
+                rises_PN = product(rise_PK, c_KN.take(turning, axis=1))
                 np.maximum(rises_PN, 0.0, out=rises_PN)
                 total_N[turning] += rises_PN.sum(axis=0)
         return total_N

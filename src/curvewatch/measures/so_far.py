@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from curvewatch.measures.acquisition import LEARNED, LEFT_CENSORED, NEVER, UNFITTED, AcquisitionGrid
 from curvewatch.measures.forgetting import WALKED_VALUES, threshold_events
 from curvewatch.measures.growing import GrowingFit, GrowingSolver
+from curvewatch.measures.products import product
 from curvewatch.measures.rises import Rises
 from curvewatch.measures.smoothing import Floats
 
 # Tokens at a time: few enough for a core's cache, enough that Python's share is small.
-BLOCK = 8192
+BLOCK = 16_384
 ROUNDING = 1e-5  # bits: what is no further below chance does not count, since float32 may have put it there
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -101,7 +102,7 @@ class _SoFarMeasurer:
         width = max(16, WALKED_VALUES // len(self._basis_TK))
         for start in range(0, walked.size, width):
             few = walked[start : start + width]
-            curves_Tn = self._basis_TK @ fit.coefficients_KN[:, few]
+            curves_Tn = product(self._basis_TK, fit.coefficients_KN[:, few])
             curves_Tn += fit.centre_N[few]
             events_n[few] = threshold_events(curves_Tn, acquired.threshold_N[few], margin=self._margin)
         events_n[acquired.status_N == UNFITTED] = 0
