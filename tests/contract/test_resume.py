@@ -163,7 +163,9 @@ def test_resumed_with_a_newer_file_is_refused_before_training(host: str, tmp_pat
         file.attrs["format_version"] = layout.FORMAT_VERSION + 1
     before = (tmp_path / "curves.h5").read_bytes()
     second, log = watch(tmp_path)
-    with pytest.raises(RunFileError, match=r"written in format 2, .* formats up to 1\. Upgrade curvewatch"):
+    newer, known = layout.FORMAT_VERSION + 1, layout.FORMAT_VERSION
+    said = rf"written in format {newer}, .* formats up to {known}\. Upgrade curvewatch"
+    with pytest.raises(RunFileError, match=said):
         resume(host, tmp_path, second, 4)
     assert not log.rows
     assert (tmp_path / "curves.h5").read_bytes() == before
