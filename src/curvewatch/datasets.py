@@ -52,7 +52,7 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     group.attrs["objective"] = tokens.objective
     group.attrs["vocab_size"] = tokens.vocab_size or 0
     group.attrs["model_vocab_size"] = record.model_vocab_size
-    group.attrs["chance"] = float(np.log2(record.model_vocab_size))
+    group.attrs["chance"] = record.chance
     group.attrs["scorer"] = json.dumps(dict(record.scorer))
     group.attrs["made_by"] = json.dumps(dict(tokens.made_by), default=str)
     extents = {"step": 0, "token": len(tokens), "sequence": tokens.n_sequences, "place": tokens.context,
@@ -127,7 +127,7 @@ def _write_sequences(target: h5py.Dataset, tokens: TokenSet) -> None:
 
 
 def write_plan(h5: h5py.File, names: Sequence[str], plan: RunPlan) -> None:
-    """Writes the plan of this session over that of the one before."""
+    """Writes the plan that training goes on by over the one before."""
     h5.attrs["max_steps"] = plan.max_steps or 0
     h5.attrs["schedule"] = plan.schedule
     h5.attrs["max_overhead"] = plan.max_overhead or 0.0

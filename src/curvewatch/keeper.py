@@ -63,7 +63,7 @@ class Keeper:
         self.last_step = steps[-1] if steps else -1
         try:
             sets = {name: record.tokens for name, record in records.items()}
-            chance = {name: float(np.log2(record.model_vocab_size)) for name, record in records.items()}
+            chance = {name: record.chance for name, record in records.items()}
             last_planned = int(plan.planned_steps[-1]) if len(plan.planned_steps) else None
             # It reads through the recorder, and does not know the watch: its thread must not keep that alive.
             self.showing = Showing(sets, chance, given, live, plan.max_steps, last_planned, self.recorder.surprisal)

@@ -44,6 +44,11 @@ class SetRecord:
     scorer: Mapping[str, Any]
     counted: Counted | None = None
 
+    @property
+    def chance(self) -> float:
+        """Surprisal of a uniform guess, bits."""
+        return float(np.log2(self.model_vocab_size))
+
 
 @dataclass(frozen=True)
 class RunPlan:

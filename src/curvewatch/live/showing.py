@@ -21,8 +21,8 @@ from curvewatch.live.watched import WatchedTokens
 from curvewatch.observation import Observation
 from curvewatch.tokens import TokenSet
 
-# Tables and charts are sent when there are this many observations, and each time their number has doubled since: a
-# tracker that is online keeps the training thread waiting for them.
+# Tables and charts are made when there are this many observations, and each time their number has doubled since:
+# training waits while they are made, and each is a file that a tracker keeps.
 FIRST_TABLES = 8  # a power of two
 
 ReadRow = Callable[[str, int], NDArray[np.float32]]
@@ -35,7 +35,7 @@ class _OfSet:
         self, name: str, tokens: TokenSet, chance: float, given: Given, live: Live, max_steps: int | None,
         last_step: int | None, read_row: ReadRow,
     ) -> None:  # fmt: skip
-        self.tokens, self.given = tokens, given
+        self.tokens = tokens
         self.current = LiveMetrics(
             len(tokens), chance, max_steps,
             types=given.types, n_bands=live.bands, ngram_surprisal_nN=given.ngram_surprisal_nN,
