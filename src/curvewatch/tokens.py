@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from curvewatch import text as text_room
 from curvewatch.positions import choose_positions
+from curvewatch.replacing import replacing
 from curvewatch.token_input import IntArray, as_ids, check_counts, given_positions, read_text, rows_of
 from curvewatch.token_view import TokenView
 
@@ -396,24 +397,19 @@ class TokenSet:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the set to `path` (.npz, no pickled objects), replacing what is there in one step."""
         path = Path(path)
-        temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
         texts = self.texts() or {}
         about = {"vocab_size": self.vocab_size, "objective": self.objective, "made_by": dict(self.made_by)}
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(
-                    file,
-                    ids=self.ids,
-                    starts=self.starts,
-                    sequence_index=self.sequence_index,
-                    position=self.position,
-                    vocabulary_id=np.array(list(texts), np.int64),
-                    vocabulary_text=np.array(json.dumps(list(texts.values()))),
-                    about=np.array(json.dumps(about)),
-                )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as file:
+            np.savez_compressed(
+                file,
+                ids=self.ids,
+                starts=self.starts,
+                sequence_index=self.sequence_index,
+                position=self.position,
+                vocabulary_id=np.array(list(texts), np.int64),
+                vocabulary_text=np.array(json.dumps(list(texts.values()))),
+                about=np.array(json.dumps(about)),
+            )
         return path
 
     @classmethod

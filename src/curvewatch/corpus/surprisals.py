@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import TokenSetMismatchError
+from curvewatch.replacing import replacing
 from curvewatch.tokens import TokenSet
 
 FORMAT = "curvewatch n-gram surprisals"
@@ -92,7 +93,6 @@ class NgramSurprisals:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the file (.npz, no pickled objects), replacing what is there in one step."""
         path = Path(path)
-        temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
         about = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -101,18 +101,14 @@ class NgramSurprisals:
             "n_max": self.n_max,
             "made_by": dict(self.made_by),
         }
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(
-                    file,
-                    surprisal_bits=self.surprisal_bits_nN,
-                    counts=self.counts_nN,
-                    token_counts=self.token_counts_V,
-                    about=np.array(json.dumps(about)),
-                )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as file:
+            np.savez_compressed(
+                file,
+                surprisal_bits=self.surprisal_bits_nN,
+                counts=self.counts_nN,
+                token_counts=self.token_counts_V,
+                about=np.array(json.dumps(about)),
+            )
         return path
 
 
