@@ -14,6 +14,7 @@ from curvewatch.analysis.findings import Findings, Say, gather_findings
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.payload import payload, tokens_that_fit
+from curvewatch.replacing import replacing
 from curvewatch.run import Run
 
 PAGE_LIMIT_BYTES = 7_500_000
@@ -42,12 +43,8 @@ def write_report(
     findings = gather_findings(runs, say)
     page = _fitting(findings, title or ", ".join(one.name for one in findings.runs), library)
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(page.encode())
     return path
 
 
