@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, WandbLogger
-from torch import nn
 
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
@@ -27,8 +25,9 @@ class CurveWatchCallback(WatchCallback, Callback):
     trainer = Trainer(..., callbacks=[CurveWatchCallback(tokens, "runs/gpt2/curves.h5")])
     ```
 
-    The scored model is the one transformers model inside the LightningModule, or else the LightningModule itself, whose
-    `forward` then takes token ids; `forward=` decides otherwise, and gets the LightningModule. Metrics go to all of the
+    The scored model is the LightningModule itself if its own `forward` takes token ids, or else the one model inside it
+    that holds all that is trained; where that is not clear it is refused, and `model=` or `forward=` (which get the
+    LightningModule) decide. Metrics go to all of the
     Trainer's loggers, on their own step axis.
 
     Key | What is logged
@@ -48,9 +47,8 @@ class CurveWatchCallback(WatchCallback, Callback):
         self._ended, self._under_way, self._early = False, None, False
         steps = trainer.estimated_stepping_batches
         self.watch.max_steps = None if math.isinf(steps) or steps < 1 else int(steps)
-        model = self._model(pl_module)
         self.watch.start(
-            model,
+            pl_module,
             trainer.global_step,
             logging_steps=logging_steps(trainer, pl_module),
             sinks=self._sinks(trainer),
@@ -61,8 +59,9 @@ class CurveWatchCallback(WatchCallback, Callback):
                 "hyperparameters": dict(pl_module.hparams),
             },
             counts_batches=True,
+            optimizers=trainer.optimizers,
         )
-        self.watch.observe(model, trainer.global_step)
+        self.watch.observe(pl_module, trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """The batch is remembered: it is counted at its end, or by a checkpoint that another callback makes there."""
@@ -74,7 +73,7 @@ class CurveWatchCallback(WatchCallback, Callback):
         """An update may be done; while gradients accumulate the step stays the same, and nothing is due."""
         self._under_way = batch
         self._count()
-        self.watch.observe(self._model(pl_module), trainer.global_step)
+        self.watch.observe(pl_module, trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Of a run that is resumed here the token counts are known; checkpoints are put together on all ranks."""
@@ -84,7 +83,7 @@ class CurveWatchCallback(WatchCallback, Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last step, if training stopped before the planned one."""
         self._ended = True
-        self.watch.finish(self._model(pl_module), trainer.global_step)
+        self.watch.finish(pl_module, trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """What was observed is committed; the exception is the Trainer's to handle."""
@@ -107,22 +106,6 @@ class CurveWatchCallback(WatchCallback, Callback):
         for logger in trainer.loggers:
             sinks.append(_LoggersWandb(logger, place) if isinstance(logger, WandbLogger) else _through(logger, place))
         return sinks
-
-    def _model(self, pl_module: LightningModule) -> nn.Module:
-        return cast(nn.Module, pl_module) if self.forward is not None else language_model(pl_module)
-
-
-def language_model(pl_module: LightningModule) -> nn.Module:
-    """The one transformers model with a head inside `pl_module`; `pl_module` itself if there is none, or several."""
-    transformers = sys.modules.get("transformers")
-    if transformers is None:
-        return cast(nn.Module, pl_module)
-    found: list[nn.Module] = [
-        module
-        for module in pl_module.modules()
-        if isinstance(module, transformers.PreTrainedModel) and module.get_output_embeddings() is not None
-    ]
-    return found[0] if len(found) == 1 else cast(nn.Module, pl_module)
 
 
 def logging_steps(trainer: Trainer, pl_module: LightningModule) -> StepRule:

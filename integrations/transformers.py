@@ -63,6 +63,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
             sinks=_sinks(args, state, control, kwargs, _caller(CallbackHandler, sys._getframe(1))),
             host={"name": "transformers.Trainer", "arguments": args.to_sanitized_dict()},
             counts_batches=trainer is not None,
+            optimizers=[kwargs.get("optimizer")],
         )
         if self.watch.counts is not None and trainer is not None:
             self._count_batches(trainer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,9 @@ from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
 from curvewatch.tokens import TokenSet
 from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
+from curvewatch.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
 from curvewatch.training_counts import TrainingCounts, batch_tokens
-from curvewatch.undisturbed import Around, device_of, nothing_around, unwrap
+from curvewatch.undisturbed import Around, device_of, nothing_around
 from curvewatch.watch_input import default_schedule, named_sets
 
 logger = logging.getLogger("curvewatch")
@@ -53,6 +54,8 @@ class Watch:
         max_steps: Planned last step; None if open-ended.
         schedule: A `Schedule`, or what `Schedule.of` takes. None: the host's logging steps; in a loop without any,
             ten steps a decade and every fiftieth part of the run.
+        model: `model(module) -> nn.Module`, the model to score in what `observe` is given; None: it is found, or
+            refused where it is not clear (see `trained.trained_model`).
         forward: `forward(model, batch) -> logits`, for models that can't be called as `model(input_ids)`.
         batch_size: Sequences scored at once, or "auto".
         on_error: "warn" (log, and train on) or "raise" (on all ranks), for failures after the start.
@@ -77,6 +80,7 @@ class Watch:
         *,
         max_steps: int | None = None,
         schedule: object = None,
+        model: ChooseModel | None = None,
         forward: Callable[[Any, Batch], Any] | None = None,
         batch_size: int | str = "auto",
         on_error: str = "warn",
@@ -84,6 +88,11 @@ class Watch:
         max_overhead: float | None = None,
         live: Live | None = None,
     ) -> None:
+        if model is not None and (isinstance(model, nn.Module) or not callable(model)):
+            raise TypeError(
+                f"model={type(model).__name__}: a function is expected that is given the host's module and returns the "
+                "model to score, for example model=lambda module: module.lm."
+            )
         if on_error not in ON_ERROR:
             raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
         if log is not None and not callable(log):
@@ -96,6 +105,7 @@ class Watch:
         self.path = os.path.abspath(os.fspath(path))  # the script may change its folder later
         self.max_steps = max_steps
         self.schedule = Schedule.of(schedule) if schedule is not None else None
+        self._choose = model
         self._forward = forward
         self._scorers = {name: Scorer(one, batch_size=batch_size, forward=forward) for name, one in self.tokens.items()}
         self._automatic_batches = batch_size == "auto"
@@ -106,6 +116,9 @@ class Watch:
 
     def _reset(self) -> None:
         self.plan: Plan | None = None
+        self._found: tuple[nn.Module, Trained] | None = None  # what was given, and the model in it
+        self._optimizers: tuple[Any, ...] = ()
+        self._around: Around = nothing_around
         self._keeper: Keeper | None = None
         self.showing: Showing | None = None
         # From the beginning: a loop that is resumed counts a batch before its first observation.
@@ -133,6 +146,7 @@ class Watch:
         around: Around = nothing_around,
         host: dict[str, Any] | None = None,
         counts_batches: bool = False,
+        optimizers: Iterable[Any] = (),
     ) -> None:
         """Checks everything, and creates or continues the run file. A collective on several ranks.
 
@@ -147,9 +161,10 @@ class Watch:
             around: Opened around each scoring; the host's precision context.
             host: The host's name and settings, for the record.
             counts_batches: Whether the host calls `count` for every batch.
+            optimizers: The host's; what they hold is what training changes.
 
         Raises:
-            ScoringError: If model and token set don't fit.
+            ScoringError: If model and token set don't fit, or it is not clear which model is meant.
             RunFileError: If the file can't be created or continued; see `RunFile.start`.
             ValueError: If the schedule can't be planned.
         """
@@ -160,6 +175,8 @@ class Watch:
         if self.schedule is None:
             self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
+        self._optimizers, self._around = tuple(optimizers), around
+        model = self._model_in(model)
         for scorer in self._scorers.values():
             scorer.prepare(model, around)
         if self.live.prompts is not None:
@@ -172,7 +189,10 @@ class Watch:
             self.counts = TrainingCounts()
         if self.counts is not None:
             self.counts.begin(max(one.prepared.vocab_size for one in self._scorers.values()))
-        self._open_file(unwrap(model), step, host or {"name": "plain loop"})
+        self._open_file(model, step, host or {"name": "plain loop"})
+        if ranks.rank() == 0:
+            assert self._found is not None
+            logger.info("watching %s", self._found[1])
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
         for sink in self._sinks:
@@ -180,6 +200,21 @@ class Watch:
                 sink.about = self._about()
         self._from_step = step
         self._cost = Cost(self._max_overhead)
+
+    def _model_in(self, given: nn.Module) -> nn.Module:
+        """The model in what the host gives; looked for again when it gives another one."""
+        if self._found is None or self._found[0] is not given:
+            width = min(one.context for one in self.tokens.values()) - 1
+            found = trained_model(
+                given,
+                self._choose,
+                optimizers=self._optimizers,
+                whole=self._forward is not None,
+                width=min(width, TRIAL_TOKENS),
+                around=self._around,
+            )
+            self._found = (given, found)
+        return self._found[1].model
 
     def _open_file(self, model: nn.Module, step: int, host: dict[str, Any]) -> None:
         assert self.plan is not None
@@ -223,7 +258,10 @@ class Watch:
 
     def _session(self, model: nn.Module, host: dict[str, Any]) -> dict[str, Any]:
         prompts = self.live.prompts
-        return {**provenance.of_session(model, host), **({"prompts": prompts.settings} if prompts is not None else {})}
+        about = provenance.of_session(model, host)
+        if self._found is not None:
+            about["model"].update(self._found[1].settings)
+        return {**about, **({"prompts": prompts.settings} if prompts is not None else {})}
 
     def _set_record(self, name: str) -> SetRecord:
         scorer, given = self._scorers[name], self._given[name]
@@ -284,6 +322,7 @@ class Watch:
             return None
         began = time.perf_counter()
         try:
+            model = self._model_in(model)
             observations, seconds = self._score(model)
             counts_V = self.counts.total() if self.counts is not None else None
         except Exception as error:
@@ -422,7 +461,7 @@ class Watch:
             ScoringError: If model and token set don't fit.
         """
         schedule = self.schedule or default_schedule(self.max_steps)
-        seconds = 0.0
+        model, seconds = self._model_in(model), 0.0
         for scorer in self._scorers.values():
             scorer.prepare(model)
             seconds += scorer.time_pass(model)
