@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,11 @@ from curvewatch.recorder import Recorder, release
 from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
 
 Counts = Mapping[str, NDArray[Any]]
+
+
+def passed(step: int) -> str:
+    """Why a planned step has no row of its own, though the one of `step` shows the model soon after it."""
+    return f"training passed it without stopping; the row of step {step} stands in"
 
 
 class Keeper:
@@ -35,6 +40,7 @@ class Keeper:
         recorder: The queue in front of the file.
         showing: The live state.
         last_step: The file's last row when it was opened; -1 if it had none.
+        settled: The later of it and the last step on record as skipped: nothing up to it will be scored any more.
 
     Raises:
         RunFileError: If the file can't be created or continued; see `RunFile.start`.
@@ -61,6 +67,8 @@ class Keeper:
         self._behind = 0
         steps = self._file.steps
         self.last_step = steps[-1] if steps else -1
+        skipped = self._file.skipped_steps
+        self.settled = max([self.last_step, *skipped])
         try:
             sets = {name: record.tokens for name, record in records.items()}
             chance = {name: record.chance for name, record in records.items()}
@@ -72,6 +80,11 @@ class Keeper:
         except BaseException:
             self.recorder.close()
             raise
+
+    def skip(self, steps: Sequence[int], why: str) -> None:
+        """Puts on record that planned steps were not scored."""
+        for step in steps:
+            self.recorder.skip(step, why)
 
     def scorer_settings(self) -> dict[str, dict[str, Any]]:
         """The scorer settings on record, by set."""

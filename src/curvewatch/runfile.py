@@ -148,6 +148,13 @@ class RunFile:
                     group[key].resize((n + 1,))
                     group[key][n] = value
 
+    @property
+    def skipped_steps(self) -> list[int]:
+        """Planned steps on record as not scored, ascending."""
+        with snapshot(self.path) as h5:
+            steps: list[int] = group_of(h5, self._names, self._names[0])["skipped_step"][:].tolist()
+        return steps
+
     def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]]) -> None:
         """Keeps the counts at a step with a checkpoint and without a row, for a run that is resumed there.
 
