@@ -35,6 +35,7 @@ class Keeper:
         given: What is known of each set beforehand.
         live: The live side's settings.
         step: Updates done already; later rows of the file are dropped.
+        again: Training begins again from step 0, and the rows so far are dropped.
 
     Attributes:
         recorder: The queue in front of the file.
@@ -55,10 +56,11 @@ class Keeper:
         given: Mapping[str, Given],
         live: Live,
         step: int,
+        again: bool = False,
     ) -> None:
         release(path)
         # A run that starts anew scores step 0 again, since its first weights may be others.
-        self._file = RunFile.start(path, records, plan, keep_through=step if step > 0 else -1)
+        self._file = RunFile.start(path, records, plan, keep_through=step if step > 0 else -1, again=again)
         self.recorder = Recorder(self._file)
         self._given = given
         self._corpus_counts = {

@@ -63,7 +63,12 @@ class RunFile:
 
     @classmethod
     def start(
-        cls, path: str | os.PathLike[str], sets: Mapping[str, SetRecord], plan: RunPlan, keep_through: int
+        cls,
+        path: str | os.PathLike[str],
+        sets: Mapping[str, SetRecord],
+        plan: RunPlan,
+        keep_through: int,
+        again: bool = False,
     ) -> RunFile:
         """Creates the file, or continues the one that is there.
 
@@ -76,6 +81,7 @@ class RunFile:
             plan: Of this session.
             keep_through: The step that training goes on from: later rows are dropped, since they will be scored again.
                 -1 if it starts anew.
+            again: It starts anew because the host gave its last try up: the rows of that one are dropped.
 
         Raises:
             TokenSetMismatchError: If the file's token sets are others.
@@ -91,7 +97,7 @@ class RunFile:
                     _check_same(h5, path, sets)
                     steps = group_of(h5, list(sets), next(iter(sets)))["step"][:]
                 later = steps[steps > keep_through]
-                anew = keep_through <= 0 and bool((later > 0).any())
+                anew = keep_through <= 0 and bool((later > 0).any()) and not again
                 if not anew:
                     with refused(path), file.transaction() as h5:
                         keep_rows(h5, list(sets), len(steps) - len(later), keep_through)

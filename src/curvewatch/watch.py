@@ -134,6 +134,7 @@ class Watch:
         around: Around = nothing_around,
         host: dict[str, Any] | None = None,
         counts_batches: bool = False,
+        again: bool = False,
     ) -> None:
         """Checks everything, and creates or continues the run file. A collective on several ranks.
 
@@ -148,6 +149,7 @@ class Watch:
             around: Opened around each scoring; the host's precision context.
             host: The host's name and settings, for the record.
             counts_batches: Whether the host calls `count` for every batch.
+            again: Whether the host gave its last try up and begins again: the rows of that one are dropped.
 
         Raises:
             ScoringError: If model and token set don't fit.
@@ -173,7 +175,7 @@ class Watch:
             self.counts = TrainingCounts()
         if self.counts is not None:
             self.counts.begin(max(one.prepared.vocab_size for one in self._scorers.values()))
-        self._open_file(unwrap(model), step, host or {"name": "plain loop"})
+        self._open_file(unwrap(model), step, host or {"name": "plain loop"}, again)
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
         for sink in self._sinks:
@@ -182,7 +184,7 @@ class Watch:
         self._from_step = self._reached = step
         self._cost = Cost(self._max_overhead)
 
-    def _open_file(self, model: nn.Module, step: int, host: dict[str, Any]) -> None:
+    def _open_file(self, model: nn.Module, step: int, host: dict[str, Any], again: bool) -> None:
         assert self.plan is not None
         # Rank 0 alone has the file; what it finds, and why it can't go on, all ranks learn together.
         found: tuple[str | None, tuple[int, int], dict[str, Any]] = (None, (-1, -1), {})
@@ -197,7 +199,7 @@ class Watch:
                     self._session(model, host),
                     self._max_overhead,
                 )
-                self._keeper = Keeper(self.path, records, plan, self._given, self.live, step)
+                self._keeper = Keeper(self.path, records, plan, self._given, self.live, step, again)
                 self.showing = self._keeper.showing
                 found = (None, (self._keeper.last_step, self._keeper.settled), self._keeper.scorer_settings())
                 if self.counts is not None:

@@ -10,7 +10,9 @@ import torch
 
 from curvewatch import Schedule, Watch, open_run
 from curvewatch.analysis.doctor import BAD, examine
+from tests.support.hosts import Watching, run
 from tests.support.models import PlainLM, random_tokens
+from tests.support.trainings import Training
 
 
 @pytest.fixture
@@ -163,6 +165,59 @@ def test_two_optimizers_in_lightning(path: Path, tmp_path: Path) -> None:
         callbacks=[CurveWatchCallback(random_tokens(), path, schedule=3)],
     )  # fmt: skip
     trainer.fit(TwoOptimizers(), data)
-    assert trainer.global_step == 12
+    assert trainer.global_step == open_run(path).max_steps == 12
     assert open_run(path).steps.tolist() == [0, 4, 6, 10, 12]
     settled(path)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "last"),
+    [
+        # 10 batches an epoch: all of them step, then every 4th and the last (3), in two epochs.
+        ({1: 4}, 3, 16),
+        ({0: 3}, 2, 8),
+        ({0: 2, 5: 10}, 2, 10),
+    ],
+)
+def test_accumulation_that_changes_between_epochs(
+    schedule: dict[int, int], epochs: int, last: int, path: Path, tmp_path: Path
+) -> None:
+    from lightning.pytorch.callbacks import GradientAccumulationScheduler
+
+    watching = Watching(random_tokens(), path, schedule=Schedule.every(5))
+    callbacks = (GradientAccumulationScheduler(schedule),)
+    run("lightning", Training(epochs=epochs, rows=40, batch=4), tmp_path, watching, callbacks=callbacks)
+    file = open_run(path)
+    assert file.max_steps == last
+    assert file.steps.tolist() == file.planned_steps.tolist() == sorted({*range(0, last, 5), last})
+    settled(path)
+
+
+def test_a_batch_size_that_the_trainer_finds_by_itself(path: Path, tmp_path: Path) -> None:
+    """Each try goes on in the same file, which holds the rows of the last one alone."""
+    from transformers import TrainerCallback
+
+    class OutOfMemory(TrainerCallback):
+        tries = 0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 4 and self.tries < 2:
+                self.tries += 1
+                raise RuntimeError("CUDA out of memory.")
+
+    trouble = OutOfMemory()
+    watching = Watching(random_tokens(), path, schedule=Schedule.every(3))
+    training = Training(steps=7, rows=80, batch=16)
+    run("trainer", training, tmp_path, watching, callbacks=(trouble,), auto_find_batch_size=True)
+    assert trouble.tries == 2
+    assert [one.name for one in tmp_path.glob("*.h5")] == ["curves.h5"]
+    file = open_run(path)
+    assert file.steps.tolist() == [0, 3, 6, 7]
+    assert [session["dropped_rows"] for session in file.sessions] == [0, 2, 2]
+    settled(path)
+
+
+def test_a_second_training_is_not_taken_for_a_further_try(path: Path, tmp_path: Path) -> None:
+    watching = Watching(random_tokens(), path, schedule=Schedule.every(3))
+    run("trainer", Training(steps=4), tmp_path, watching, trainings=2, auto_find_batch_size=True)
+    assert sorted(one.name for one in tmp_path.glob("*.h5")) == ["curves.1.h5", "curves.h5"]
