@@ -156,7 +156,7 @@ def test_estimate_before_the_run(tokens, tmp_path):
     assert estimate.observations == 101
     assert estimate.n_tokens == 36
     assert estimate.seconds_per_observation >= 0
-    assert estimate.file_bytes == (1 << 20) + 7 * 36 * 101  # surprisal 4, correct 1, entropy 2 bytes
+    assert estimate.file_bytes == (1 << 20) + 9 * 36 * 101  # surprisal 4, correct 1, entropy 4 bytes
     assert "101 observations" in str(estimate)
     assert torch.equal(before, torch.get_rng_state())
     assert model.training
