@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from curvewatch.live import Metrics
@@ -45,8 +46,7 @@ class CurveWatchCallback(WatchCallback, Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
         self._ended, self._under_way, self._early = False, None, False
-        steps = trainer.estimated_stepping_batches
-        self.watch.max_steps = None if math.isinf(steps) or steps < 1 else int(steps)
+        self.watch.max_steps = planned_updates(trainer, pl_module)
         self.watch.start(
             pl_module,
             trainer.global_step,
@@ -110,13 +110,43 @@ class CurveWatchCallback(WatchCallback, Callback):
 
 def logging_steps(trainer: Trainer, pl_module: LightningModule) -> StepRule:
     """The steps at which the Trainer will log: every so many batches that stepped, each by all optimizers."""
-    per_batch = 1 if pl_module.automatic_optimization else max(1, len(trainer.optimizers))
-    interval = int(trainer.log_every_n_steps) * per_batch
+    interval = int(trainer.log_every_n_steps) * _updates_per_batch(trainer, pl_module)
 
     def rule(limit: int) -> StepArray:
         return np.arange(interval, limit + 1, interval, dtype=np.int64) if interval > 0 else np.zeros(0, np.int64)
 
     return rule
+
+
+def planned_updates(trainer: Trainer, pl_module: LightningModule) -> int | None:
+    """The Trainer's counter when training ends; None if nobody knows.
+
+    `Trainer.estimated_stepping_batches` knows neither a `GradientAccumulationScheduler` nor that by manual optimization
+    the counter goes up by one for each optimizer.
+    """
+    limit = trainer.max_steps if trainer.max_steps > 0 else math.inf
+    batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    if epochs is not None and epochs > 0 and not math.isinf(batches):
+        per_batch = _updates_per_batch(trainer, pl_module)
+        limit = min(limit, per_batch * _batches_that_step(trainer, int(batches), epochs, pl_module))
+    return None if math.isinf(limit) or limit < 1 else int(limit)
+
+
+def _updates_per_batch(trainer: Trainer, pl_module: LightningModule) -> int:
+    return 1 if pl_module.automatic_optimization else max(1, len(trainer.optimizers))
+
+
+def _batches_that_step(trainer: Trainer, batches: int, epochs: int, pl_module: LightningModule) -> int:
+    if not pl_module.automatic_optimization:
+        return batches * epochs
+    schedulers = [one for one in trainer.callbacks if isinstance(one, GradientAccumulationScheduler)]
+    if not schedulers:
+        return math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+    # The last one has the last word. An epoch's last batch is an update, however few came before it.
+    factor = schedulers[-1].get_accumulate_grad_batches
+    constant_from = min(epochs, max(schedulers[-1].scheduling))
+    changing = sum(math.ceil(batches / factor(epoch)) for epoch in range(constant_from))
+    return changing + math.ceil(batches / factor(constant_from)) * (epochs - constant_from)
 
 
 class _LoggersWandb(WandbSink):

@@ -7,6 +7,7 @@ kept in the run file. Every decision comes from the step number alone, so that a
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -190,7 +191,7 @@ class Plan:
         self.max_steps = max_steps
         self._rules = rules
         self._horizon = -1
-        self._known: frozenset[int] = frozenset()
+        self._known: list[int] = []
 
     def steps(self, limit: int | None = None) -> StepArray:
         """All planned steps up to `limit` (by default the last step), ascending; empty if open-ended and no limit."""
@@ -209,8 +210,12 @@ class Plan:
 
     def due(self, step: int) -> bool:
         """Whether `step` is to be scored."""
-        if step > self._horizon:
+        return bool(self.between(step - 1, step))
+
+    def between(self, after: int, through: int) -> list[int]:
+        """The planned steps later than `after`, up to `through`, ascending."""
+        if through > self._horizon:
             # Planned ahead in doublings, so that an open-ended run asks its rules rarely.
-            self._horizon = max(1024, 2 * step) if self.max_steps is None else max(self.max_steps, step)
-            self._known = frozenset(self.steps(self._horizon).tolist())
-        return step in self._known
+            self._horizon = max(1024, 2 * through) if self.max_steps is None else max(self.max_steps, through)
+            self._known = self.steps(self._horizon).tolist()
+        return self._known[bisect_right(self._known, after) : bisect_right(self._known, through)]

@@ -17,7 +17,7 @@ from curvewatch import provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError
-from curvewatch.keeper import Keeper
+from curvewatch.keeper import Keeper, passed
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import AUTO, TRAINING, given_for
 from curvewatch.live.metrics import Table
@@ -126,7 +126,8 @@ class Watch:
         self._sampler: TextSampler | None = None
         self._last_scored = -1
         self._sinks: Sequence[Sink] = ()
-        self._last_step = -1
+        self._last_step = -1  # planned steps up to it are rows, or on record
+        self._reached = -1  # the last step that was seen, due or not
         self._failures = 0
         self._failures_in_all = 0
         self._aside = False
@@ -147,6 +148,7 @@ class Watch:
         host: dict[str, Any] | None = None,
         counts_batches: bool = False,
         optimizers: Iterable[Any] = (),
+        again: bool = False,
     ) -> None:
         """Checks everything, and creates or continues the run file. A collective on several ranks.
 
@@ -162,6 +164,7 @@ class Watch:
             host: The host's name and settings, for the record.
             counts_batches: Whether the host calls `count` for every batch.
             optimizers: The host's; what they hold is what training changes.
+            again: Whether the host gave its last try up and begins again: the rows of that one are dropped.
 
         Raises:
             ScoringError: If model and token set don't fit, or it is not clear which model is meant.
@@ -189,7 +192,7 @@ class Watch:
             self.counts = TrainingCounts()
         if self.counts is not None:
             self.counts.begin(max(one.prepared.vocab_size for one in self._scorers.values()))
-        self._open_file(model, step, host or {"name": "plain loop"})
+        self._open_file(model, step, host or {"name": "plain loop"}, again)
         if ranks.rank() == 0:
             assert self._found is not None
             logger.info("watching %s", self._found[1])
@@ -198,7 +201,7 @@ class Watch:
         for sink in self._sinks:
             if isinstance(sink, WandbSink):
                 sink.about = self._about()
-        self._from_step = step
+        self._from_step = self._reached = step
         self._cost = Cost(self._max_overhead)
 
     def _model_in(self, given: nn.Module) -> nn.Module:
@@ -216,10 +219,10 @@ class Watch:
             self._found = (given, found)
         return self._found[1].model
 
-    def _open_file(self, model: nn.Module, step: int, host: dict[str, Any]) -> None:
+    def _open_file(self, model: nn.Module, step: int, host: dict[str, Any], again: bool) -> None:
         assert self.plan is not None
         # Rank 0 alone has the file; what it finds, and why it can't go on, all ranks learn together.
-        found: tuple[str | None, int, dict[str, Any]] = (None, -1, {})
+        found: tuple[str | None, tuple[int, int], dict[str, Any]] = (None, (-1, -1), {})
         failure: Exception | None = None
         if ranks.rank() == 0:
             try:
@@ -231,17 +234,16 @@ class Watch:
                     self._session(model, host),
                     self._max_overhead,
                 )
-                self._keeper = Keeper(self.path, records, plan, self._given, self.live, step)
+                self._keeper = Keeper(self.path, records, plan, self._given, self.live, step, again)
                 self.showing = self._keeper.showing
-                found = (None, self._keeper.last_step, self._keeper.scorer_settings())
+                found = (None, (self._keeper.last_step, self._keeper.settled), self._keeper.scorer_settings())
                 if self.counts is not None:
                     self._count_from(self._keeper, step)
             except Exception as error:
                 # Whatever it is: the other ranks wait to hear of it.
-                failure, found = error, (f"{type(error).__name__}: {error}", -1, {})
+                failure, found = error, (f"{type(error).__name__}: {error}", (-1, -1), {})
                 self.close()
-        reason, self._last_step, settings = ranks.from_first(found)
-        self._last_scored = self._last_step
+        reason, (self._last_scored, self._last_step), settings = ranks.from_first(found)
         if reason is not None:
             raise failure or RunFileError(f"on rank 0: {reason}")
         for name, scorer in self._scorers.items():
@@ -296,11 +298,21 @@ class Watch:
     # ------------------------------------------------------------------ the one verb
 
     def due(self, step: int) -> bool:
-        """Whether `observe` would score at `step`. The same on all ranks."""
-        return self.plan is not None and not self._aside and step > self._last_step and self.plan.due(step)
+        """Whether `observe` would score at `step`: for it, or for a planned step that the counter jumped over.
+
+        The same on all ranks.
+        """
+        return not self._aside and bool(self._pending(step))
+
+    def _pending(self, step: int) -> list[int]:
+        """The planned steps up to `step` that are neither rows nor on record as skipped."""
+        return self.plan.between(self._last_step, step) if self.plan is not None else []
 
     def observe(self, model: nn.Module, step: int, *, force: bool = False) -> dict[str, float] | None:
         """Scores the model if `step` is due: after the update, before the next one. A collective on several ranks.
+
+        Planned steps since the one seen before are due too, where the counter jumps (several optimizers, say): the row
+        stands for the latest of them, and the others are put on record as skipped.
 
         Args:
             model: The live model, left exactly as it was.
@@ -316,9 +328,11 @@ class Watch:
         if self.plan is None:
             # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))
+        self._reached = max(self._reached, step)
         if not (self.due(step) or (force and not self._aside and step > self._last_step)):
             return None
-        if not (force or self._affordable(step)):
+        planned = self._pending(step)
+        if not (force or self._affordable(step, planned)):
             return None
         began = time.perf_counter()
         try:
@@ -327,7 +341,7 @@ class Watch:
             counts_V = self.counts.total() if self.counts is not None else None
         except Exception as error:
             # Ranks have agreed on what a scorer can fail by; whatever else there is must not stop training either.
-            self._scoring_failed(step, error)
+            self._scoring_failed(step, planned or [step], error)
             return None
         finally:
             self._last_step = step
@@ -337,6 +351,7 @@ class Watch:
         self._last_scored = step
         if self._keeper is not None:
             counts = self._counts_by_set(step, counts_V)
+            self._keeper.skip([one for one in planned if one < step], passed(step))
             failure = self._keeper.record(step, observations, seconds, counts) or failure
             try:
                 shown.add(self._keeper.metrics(step, observations, seconds, counts))
@@ -415,20 +430,20 @@ class Watch:
                     raise
                 self._report(f"logging through {getattr(sink, '__name__', type(sink).__name__)}", step, error)
 
-    def _affordable(self, step: int) -> bool:
+    def _affordable(self, step: int, planned: Sequence[int]) -> bool:
         """Whether the budget allows an observation; rank 0's clock decides, and all ranks hear of it."""
-        if self._max_overhead is None or step in (self._from_step, self.max_steps):
+        if self._max_overhead is None or step == self._from_step or self.max_steps in planned:
             return True
         if ranks.all_true(ranks.rank() != 0 or self._cost.affordable()):
             return True
         self._last_step = step
         if self._keeper is not None:
-            self._keeper.recorder.skip(step, "budget")
+            self._keeper.skip(planned, "budget")
         return False
 
     # ------------------------------------------------------------------ trouble, and the end
 
-    def _scoring_failed(self, step: int, error: Exception) -> None:
+    def _scoring_failed(self, step: int, planned: Sequence[int], error: Exception) -> None:
         if self._on_error == "raise":
             raise error
         self._failures += 1
@@ -440,7 +455,7 @@ class Watch:
             why += "; the watch stepped aside"
             logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._failures)
         if self._keeper is not None:
-            self._keeper.recorder.skip(step, why)
+            self._keeper.skip(planned, why)
             self._send(Metrics(_own_keys({"step": step, **self._troubles()})), step)
 
     def _report(self, what: str, step: int, error: Exception) -> Exception:
@@ -514,6 +529,7 @@ class Watch:
 
     def finish(self, model: nn.Module, step: int) -> None:
         """The end of training: scores the last step if the schedule wants it and it was not foreseen, and closes."""
+        self._reached = max(self._reached, step)
         if self.plan is not None and self.plan.schedule.last and step > 0:
             self.observe(model, step, force=True)
         self._end(well=True)
@@ -527,10 +543,18 @@ class Watch:
         self._end(well=False)
 
     def _end(self, *, well: bool) -> None:
-        self._aside = True
+        stepped_aside, self._aside = self._aside, True
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
+        if well and self.plan is not None:
+            # What was passed before this is on record, unless nobody looked any more.
+            keeper.skip(
+                self._pending(self._reached),
+                "the watch had stepped aside" if stepped_aside else "training ended unscored",
+            )
+            to_come = self.plan.between(max(self._last_step, self._reached), self.max_steps or -1)
+            keeper.skip(to_come, f"training ended at step {self._reached}")
         try:
             if last := keeper.showing.close(tables=well):
                 self._send(last, self._last_scored)
