@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from curvewatch import ranks
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
 from curvewatch.tracking import Sink, WandbSink
@@ -73,7 +74,15 @@ class CurveWatchCallback(WatchCallback, Callback):
         """An update may be done; while gradients accumulate the step stays the same, and nothing is due."""
         self._under_way = batch
         self._count()
-        self.watch.observe(pl_module, trainer.global_step)
+        # Stochastic weight averaging ends with an epoch without updates, over the averages.
+        if not getattr(trainer.fit_loop, "_skip_backward", False):
+            self.watch.observe(pl_module, trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last step of a training that is stopped early: after it averages may take the weights' place."""
+        stops = bool(trainer.should_stop) and bool(getattr(trainer.fit_loop, "_can_stop_early", True))
+        if ranks.all_true(stops):
+            self.watch.observe_last(pl_module, trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Of a run that is resumed here the token counts are known; checkpoints are put together on all ranks."""
@@ -141,12 +150,13 @@ def _batches_that_step(trainer: Trainer, batches: int, epochs: int, pl_module: L
         return batches * epochs
     schedulers = [one for one in trainer.callbacks if isinstance(one, GradientAccumulationScheduler)]
     if not schedulers:
-        return math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+        per_epoch: int = math.ceil(batches / trainer.accumulate_grad_batches)
+        return per_epoch * epochs
     # The last one has the last word. An epoch's last batch is an update, however few came before it.
     factor = schedulers[-1].get_accumulate_grad_batches
     constant_from = min(epochs, max(schedulers[-1].scheduling))
     changing = sum(math.ceil(batches / factor(epoch)) for epoch in range(constant_from))
-    return changing + math.ceil(batches / factor(constant_from)) * (epochs - constant_from)
+    return int(changing + math.ceil(batches / factor(constant_from)) * (epochs - constant_from))
 
 
 class _LoggersWandb(WandbSink):

@@ -88,10 +88,20 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         schedule = self.watch.schedule
         if args.logging_strategy == "epoch" and schedule is not None and schedule.follows_logging:
             self.watch.observe(kwargs["model"], state.global_step, force=True)
+        self._last(control, state, kwargs)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Early stopping is decided here, and the best checkpoint loaded after it."""
+        self._last(control, state, kwargs)
+
+    def _last(self, control: TrainerControl, state: TrainerState, kwargs: dict[str, Any]) -> None:
+        if control.should_training_stop:
+            self.watch.observe_last(kwargs["model"], state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Of a run that is resumed here the token counts are known."""
         self.watch.checkpoint(state.global_step)
+        self._last(control, state, kwargs)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -99,10 +109,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         """The last step, if training stopped before the planned one."""
         self._tried = None
         self._uncount()
-        if args.load_best_model_at_end and state.best_model_checkpoint is not None:
-            self.watch.close()  # the model is an earlier one by now
-        else:
-            self.watch.finish(kwargs["model"], state.global_step)
+        self.watch.finish(kwargs["model"], state.global_step)
 
     def _count_batches(self, trainer: Trainer) -> None:
         """Lets each batch be counted on its way into `training_step`.

@@ -34,6 +34,7 @@ from curvewatch.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
 from curvewatch.training_counts import TrainingCounts, batch_tokens
 from curvewatch.undisturbed import Around, device_of, nothing_around
 from curvewatch.watch_input import default_schedule, named_sets
+from curvewatch.weights import WeightMark, training_weights
 
 logger = logging.getLogger("curvewatch")
 
@@ -118,6 +119,7 @@ class Watch:
         self.plan: Plan | None = None
         self._found: tuple[nn.Module, Trained] | None = None  # what was given, and the model in it
         self._optimizers: tuple[Any, ...] = ()
+        self._mark: tuple[int, WeightMark] | None = None  # of the weights after the last update that was seen
         self._around: Around = nothing_around
         self._keeper: Keeper | None = None
         self.showing: Showing | None = None
@@ -329,6 +331,7 @@ class Watch:
             # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))
         self._reached = max(self._reached, step)
+        self._remember(model, step)
         if not (self.due(step) or (force and not self._aside and step > self._last_step)):
             return None
         planned = self._pending(step)
@@ -337,7 +340,8 @@ class Watch:
         began = time.perf_counter()
         try:
             model = self._model_in(model)
-            observations, seconds = self._score(model)
+            with training_weights(self._optimizers):
+                observations, seconds = self._score(model)
             counts_V = self.counts.total() if self.counts is not None else None
         except Exception as error:
             # Ranks have agreed on what a scorer can fail by; whatever else there is must not stop training either.
@@ -527,12 +531,52 @@ class Watch:
         if self._keeper is not None and counts:
             self._keeper.recorder.save_counts(step, counts)
 
+    def observe_last(self, model: nn.Module, step: int) -> bool:
+        """Scores the last step of a training that stops before its planned end. A collective on several ranks.
+
+        Hosts put other weights into the model when training has ended (averages, the best checkpoint). If these are
+        not the weights that `observe` saw after the last update, nothing is scored.
+
+        Args:
+            model: As given to `observe`.
+            step: Updates done.
+
+        Returns:
+            Whether the step has a row now, or needs none.
+        """
+        if self.plan is None or self._aside or not self.plan.schedule.last or step <= max(0, self._last_step):
+            return True
+        try:
+            with training_weights(self._optimizers):
+                same = self._mark is not None and self._mark[0] == step and self._mark[1].holds(self._model_in(model))
+        except Exception as error:
+            self._report("looking at the last weights", step, error)
+            same = False
+        if not ranks.all_true(same):
+            return False
+        self.observe(model, step, force=True)
+        return True
+
     def finish(self, model: nn.Module, step: int) -> None:
         """The end of training: scores the last step if the schedule wants it and it was not foreseen, and closes."""
         self._reached = max(self._reached, step)
-        if self.plan is not None and self.plan.schedule.last and step > 0:
-            self.observe(model, step, force=True)
+        if not self.observe_last(model, step):
+            why = "the model held other weights by then (averages, or a better checkpoint)"
+            logger.warning("the last step, %d, is not scored: %s", step, why)
+            if self._keeper is not None:
+                self._keeper.recorder.skip(step, why)
         self._end(well=True)
+
+    def _remember(self, given: nn.Module, step: int) -> None:
+        """Marks the weights after an update, by which the last ones are recognised."""
+        known = self._mark is not None and self._mark[0] == step
+        if known or self._aside or self.plan is None or not self.plan.schedule.last:
+            return
+        try:
+            self._mark = (step, WeightMark(self._model_in(given)))
+        except Exception as error:
+            self._mark = None
+            self._report("marking the weights", step, error)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Waits until all observations are committed; whether they are."""

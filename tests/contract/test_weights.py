@@ -1,0 +1,151 @@
+"""Each row is of the weights that train, also where a host puts others into the model at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch import Trainer as LightningTrainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+
+from curvewatch import Schedule, Scorer, Watch, open_run
+from curvewatch.integrations.lightning import CurveWatchCallback
+from curvewatch.weights import WeightMark, training_weights
+from tests.support.hosts import Watching, lightning_module, loader, run
+from tests.support.models import gpt2, random_tokens
+from tests.support.trainings import Training
+
+
+def bits_of(weights: dict[str, torch.Tensor]) -> Any:
+    model = gpt2()
+    model.load_state_dict(weights)
+    return Scorer(random_tokens()).score(model).surprisal_bits
+
+
+class Weights(Callback):
+    """Copies of the weights after each update, and at the very end."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.at: dict[int, dict[str, torch.Tensor]] = {}
+        self.stop_at = stop_at
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.at[trainer.global_step] = {k: v.detach().clone() for k, v in pl_module.model.state_dict().items()}
+        if self.stop_at is not None and trainer.global_step >= self.stop_at:
+            trainer.should_stop = True
+
+
+@pytest.mark.parametrize("first", ["averaging", "watch"])
+@pytest.mark.parametrize("stop_at", [None, 4])
+def test_lightning_averages_are_never_scored(first: str, stop_at: int | None, tmp_path: Path) -> None:
+    training, weights = Training(dropout=0.0, shuffle=False), Weights(stop_at)
+    # Step 6 is the last, and not planned by the rule; the averages are put into the model when training has ended.
+    watch = CurveWatchCallback(random_tokens(), tmp_path / "curves.h5", schedule=Schedule.every(5))
+    averaging = WeightAveraging(avg_fn=lambda average, new, n: 0.9 * average + 0.1 * new)
+    order = [averaging, watch] if first == "averaging" else [watch, averaging]
+    trainer = LightningTrainer(
+        default_root_dir=tmp_path, accelerator="cpu", devices=1, max_steps=6, logger=False, callbacks=[weights, *order],
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    module = lightning_module(training)
+    trainer.fit(module, loader(training))
+    file, last = open_run(tmp_path / "curves.h5"), stop_at or 6
+    assert file.steps.tolist() == ([0, 4] if stop_at else [0, 5, 6])
+    for step, row in zip(file.steps.tolist()[1:], file.surprisal[1:], strict=True):
+        assert np.array_equal(row, bits_of(weights.at[step])), step
+    averaged = bits_of(module.model.state_dict())
+    assert np.abs(averaged - file.surprisal[-1]).max() > 1e-3, "nothing was averaged"
+    assert last in weights.at
+
+
+def test_schedule_free_averages_are_never_scored() -> None:
+    import schedulefree
+
+    model = gpt2()
+    optimizer = schedulefree.AdamWScheduleFree(model.parameters(), lr=1e-2)
+    optimizer.train()
+    ids = torch.arange(32)[None] % 50
+    for _ in range(4):
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    trained = {k: v.clone() for k, v in model.state_dict().items()}
+    mark = WeightMark(model)
+    optimizer.eval()
+    shown = {k: v.clone() for k, v in model.state_dict().items()}
+    assert not mark.holds(model)
+    with training_weights([optimizer]):
+        assert mark.holds(model)
+        assert np.abs(Scorer(random_tokens()).score(model).surprisal_bits - bits_of(trained)).max() < 1e-4
+    assert all(torch.equal(shown[k], v) for k, v in model.state_dict().items()), "not put back bit for bit"
+    assert not optimizer.param_groups[0]["train_mode"]
+    assert np.abs(bits_of(shown) - bits_of(trained)).max() > 1e-3, "the averages are the weights"
+
+
+@pytest.mark.parametrize("host", ["trainer"])
+def test_a_better_checkpoint_is_never_scored(host: str, tmp_path: Path) -> None:
+    """Evaluated at 2, 4 and 6, the best is not the last; which row is the last is the training's."""
+    from transformers import TrainerCallback
+
+    at: dict[int, Any] = {}
+
+    class Copies(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            at[state.global_step] = {k: v.clone() for k, v in kwargs["model"].state_dict().items()}
+            if state.global_step == 4:
+                control.should_training_stop = True
+
+        def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+            metrics["eval_loss"] = float(state.global_step)  # the first is the best
+
+    training = Training(steps=8, evaluate_every=2, save_every=2, dropout=0.0)
+    watching = Watching(random_tokens(), tmp_path / "curves.h5", schedule=Schedule.every(3))
+    outcome = run(host, training, tmp_path, watching, callbacks=(Copies(),), load_best_model_at_end=True)
+    file = open_run(tmp_path / "curves.h5")
+    assert file.steps.tolist() == [0, 3, 4]
+    for step, row in zip(file.steps.tolist()[1:], file.surprisal[1:], strict=True):
+        assert np.array_equal(row, bits_of(at[step])), step
+    del outcome
+
+
+def test_weights_that_were_swapped_unseen_cost_the_last_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = gpt2()
+    watch = Watch(random_tokens(), tmp_path / "curves.h5", max_steps=9, schedule=Schedule.every(9))
+    for step in range(4):
+        watch.observe(model, step)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.data.mul_(0.9)  # not even the version counter tells
+    watch.finish(model, 3)
+    file = open_run(tmp_path / "curves.h5")
+    assert file.steps.tolist() == [0]
+    assert "last step, 3, is not scored: the model held other weights" in caplog.text
+
+
+def test_weights_that_stay_give_the_last_row(tmp_path: Path) -> None:
+    model = gpt2()
+    watch = Watch(random_tokens(), tmp_path / "curves.h5", max_steps=9, schedule=Schedule.every(9))
+    for step in range(4):
+        watch.observe(model, step)
+    watch.finish(model, 3)
+    assert open_run(tmp_path / "curves.h5").steps.tolist() == [0, 3]
+
+
+def test_the_epoch_of_stochastic_weight_averaging_has_no_rows(tmp_path: Path) -> None:
+    training, weights = Training(rows=12, dropout=0.0, shuffle=False), Weights()
+    watch = CurveWatchCallback(random_tokens(), tmp_path / "curves.h5", schedule=Schedule.every(1))
+    swa = StochasticWeightAveraging(swa_lrs=1e-2, swa_epoch_start=1)
+    trainer = LightningTrainer(
+        default_root_dir=tmp_path, accelerator="cpu", devices=1, max_epochs=3, logger=False,
+        callbacks=[weights, swa, watch], enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(lightning_module(training), loader(training))
+    file = open_run(tmp_path / "curves.h5")
+    assert file.steps.tolist()[:2] == [0, 1]
+    for step, row in zip(file.steps.tolist()[1:], file.surprisal[1:], strict=True):
+        assert np.array_equal(row, bits_of(weights.at[step])), step
