@@ -29,6 +29,7 @@ from curvewatch.view import Follower, State
 from curvewatch.view.app import WatchApp
 from curvewatch.view.chart import Frame, Line, StepAxis
 from curvewatch.view.charts import charts_of
+from curvewatch.view.follow import ROW_BYTES
 from curvewatch.view.pace import FINISHED, GONE, QUIET, STOPPED, TRAINING, WAITING, Pace
 from curvewatch.view.words import duration, latest_lines, often_lines
 from tests.analysis.synthetic import VOCABULARY, token_set
