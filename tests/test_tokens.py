@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvewatch import TokenSet
+from curvewatch.tokens import SAVED_VERSION
 from curvewatch.watch import named_sets
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "the", "dog", "saw", "it", "run", "away", "from", "home"]
@@ -277,6 +279,52 @@ def sequences(*arguments: Any, **settings: Any) -> Any:
 def test_what_is_refused(make: Any, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         make()
+
+
+def rewrite_about(path: Path, change: Any) -> None:
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    about = json.loads(str(arrays["about"]))
+    change(about)
+    np.savez(path, **{**arrays, "about": np.array(json.dumps(about))})
+
+
+def test_what_a_saved_set_says_besides_is_kept(tmp_path: Path) -> None:
+    tokens = TokenSet.from_sequences([[3, 1, 4, 1], [5, 9]], vocab_size=13)
+    path = tokens.save(tmp_path / "set.npz")
+    rewrite_about(path, lambda about: about.update(note={"by": "me"}, licence="CC0", tokenizer="gpt2"))
+    found = TokenSet.load(path)
+    assert found.hash == tokens.hash
+    assert found.tokenizer is None
+    again = TokenSet.load(found.save(tmp_path / "again.npz"))
+    assert again.extras == found.extras == {"note": {"by": "me"}, "licence": "CC0", "tokenizer": "gpt2"}
+    assert (again.vocab_size, dict(again.made_by)) == (13, dict(tokens.made_by))
+
+
+def test_a_set_saved_before_there_was_a_format(tmp_path: Path) -> None:
+    tokens = TokenSet.from_sequences([[3, 1, 4, 1], [5, 9]], vocab_size=13)
+    path = tokens.save(tmp_path / "set.npz")
+    rewrite_about(path, lambda about: [about.pop(key) for key in ("format", "format_version")])
+    found = TokenSet.load(path)
+    assert (found.hash, found.vocab_size, found.extras) == (tokens.hash, 13, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"format_version": SAVED_VERSION + 1, "objective": "new"}, "set saved in format 2, .* up to 1. Upgrade"),
+        ({"format": "something else"}, "not a token set saved by curvewatch .*'something else'"),
+        ({"format_version": "two"}, "not a token set saved by curvewatch .*'two'"),
+        ({"vocab_size": "many"}, "not a token set saved by curvewatch"),
+        ({"vocab_size": 4}, "not a token set saved by curvewatch .*token id 9 lies beyond vocab_size=4"),
+        ({"made_by": 3, "objective": "masked"}, "not a token set saved by curvewatch .*only 'causal'"),
+    ],
+)
+def test_a_saved_set_of_another_format(change: dict[str, Any], match: str, tmp_path: Path) -> None:
+    path = TokenSet.from_sequences([[3, 1, 4, 1], [5, 9]], vocab_size=13).save(tmp_path / "set.npz")
+    rewrite_about(path, lambda about: about.update(change))
+    with pytest.raises(ValueError, match=r"path=.*set\.npz: .*" + match):
+        TokenSet.load(path)
 
 
 def test_a_loaded_set_runs_no_code(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from curvewatch.view import Follower, State
 from curvewatch.view.app import WatchApp
 from curvewatch.view.chart import Frame, Line, StepAxis
 from curvewatch.view.charts import charts_of
+from curvewatch.view.follow import ROW_BYTES
 from curvewatch.view.pace import FINISHED, GONE, QUIET, STOPPED, TRAINING, WAITING, Pace
 from curvewatch.view.words import duration, latest_lines, often_lines
 from tests.analysis.synthetic import VOCABULARY, token_set
@@ -127,7 +128,7 @@ def test_a_finished_file_is_read_at_once_and_then_left_alone(tmp_path: Path, mon
 
 def test_a_long_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "curves.h5")
-    monkeypatch.setattr("curvewatch.view.follow.BLOCK_BYTES", 2 * 7 * N)  # two rows
+    monkeypatch.setattr("curvewatch.view.follow.BLOCK_BYTES", 2 * ROW_BYTES * N)  # two rows
     follower = Follower(path)
     seen = []
     while not seen or seen[-1].behind:

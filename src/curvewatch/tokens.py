@@ -25,6 +25,9 @@ from curvewatch.token_input import IntArray, as_ids, check_counts, given_positio
 from curvewatch.token_view import TokenView
 
 OBJECTIVES = ("causal",)
+SAVED_FORMAT = "curvewatch token set"
+SAVED_VERSION = 1
+"""Of the .npz; a file that names none is of version 1, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,7 @@ class TokenSet:
         made_by: How the set was made (constructor, seed, settings), for the record.
         tokenizer: Only for showing text; not part of the set's identity.
         vocabulary: Text of each token id that occurs; instead of a tokenizer, for a set read from a file.
+        extras: What a file that it was loaded from says besides; kept when it is saved.
     """
 
     ids: NDArray[np.int32]
@@ -55,6 +59,7 @@ class TokenSet:
     made_by: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: Any = field(default=None, repr=False)
     vocabulary: Mapping[int, str] | None = field(default=None, repr=False)
+    extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -400,7 +405,14 @@ class TokenSet:
         """Writes the set to `path` (.npz, no pickled objects), replacing what is there in one step."""
         path = Path(path)
         texts = self.texts() or {}
-        about = {"vocab_size": self.vocab_size, "objective": self.objective, "made_by": dict(self.made_by)}
+        about = {
+            **self.extras,
+            "format": SAVED_FORMAT,
+            "format_version": SAVED_VERSION,
+            "vocab_size": self.vocab_size,
+            "objective": self.objective,
+            "made_by": dict(self.made_by),
+        }
         with replacing(path) as file:
             np.savez_compressed(
                 file,
@@ -418,20 +430,36 @@ class TokenSet:
     def load(cls, path: str | os.PathLike[str], tokenizer: Any = None) -> TokenSet:
         """Reads what `save` wrote.
 
+        Whatever else stands in the file's `about` is kept in `extras`, and saved again.
+
         Raises:
-            ValueError: If the file is not a saved token set.
+            ValueError: If the file is not a saved token set, or a newer curvewatch wrote it.
         """
+        name = f"path={os.fspath(path)}"
         try:
             with np.load(path, allow_pickle=False) as saved:
-                about = json.loads(str(saved["about"]))
+                about = dict(json.loads(str(saved["about"])))
+                kind, version = about.pop("format", SAVED_FORMAT), about.pop("format_version", 1)
+                if kind != SAVED_FORMAT or type(version) is not int:
+                    raise ValueError(f"its format is {str(kind)[:80]!r}, version {str(version)[:80]!r}")
+                if version > SAVED_VERSION:
+                    raise _NewerFormatError(
+                        f"{name}: a token set saved in format {version}, this curvewatch knows formats up to "
+                        f"{SAVED_VERSION}. Upgrade curvewatch, or save the set again with this version."
+                    )
+                known = {key: about.pop(key) for key in ("vocab_size", "objective", "made_by")}
                 texts = json.loads(str(saved["vocabulary_text"]))
                 vocabulary = dict(zip(saved["vocabulary_id"].tolist(), texts, strict=True))
                 arrays = {name: saved[name] for name in ("ids", "starts", "sequence_index", "position")}
-        except FileNotFoundError:
+            return cls(**arrays, **known, tokenizer=tokenizer, vocabulary=vocabulary or None, extras=about)
+        except (FileNotFoundError, _NewerFormatError):
             raise
         except Exception as error:
-            raise ValueError(f"path={os.fspath(path)}: not a token set saved by curvewatch ({error}).") from error
-        return cls(**arrays, **about, tokenizer=tokenizer, vocabulary=vocabulary or None)
+            raise ValueError(f"{name}: not a token set saved by curvewatch ({error}). Save it again.") from error
+
+
+class _NewerFormatError(ValueError):
+    """A file that is in order, but for a newer curvewatch."""
 
 
 def _check(tokens: TokenSet) -> None:
