@@ -215,3 +215,30 @@ def test_a_second_training_is_not_taken_for_a_further_try(path: Path, tmp_path: 
     watching = Watching(random_tokens(), path, schedule=Schedule.every(3))
     run("trainer", Training(steps=4), tmp_path, watching, trainings=2, auto_find_batch_size=True)
     assert sorted(one.name for one in tmp_path.glob("*.h5")) == ["curves.1.h5", "curves.h5"]
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "named"),
+    [
+        ("trainer", {"logging_steps": 500}, "logging_steps=500"),
+        ("lightning", {"log_every_n_steps": 50}, "log_every_n_steps=50"),
+    ],
+)
+def test_a_host_that_logs_seldom_is_named(
+    host: str, settings: dict[str, Any], named: str, path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(host, Training(steps=4), tmp_path, Watching(random_tokens(), path), **settings)
+    said = [record.getMessage() for record in caplog.records if "makes 2 rows in 4 steps" in record.getMessage()]
+    assert len(said) == 1
+    assert named in said[0]
+    assert "take 5 in the last quarter" in said[0]
+    assert open_run(path).steps.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("settings", [{"schedule": 3}, {}])
+def test_enough_rows_or_an_own_schedule_are_no_matter(
+    settings: dict[str, Any], path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = 4 if settings else 20  # 16 to 20 are the last quarter
+    run("trainer", Training(steps=steps, log_every=1), tmp_path, Watching(random_tokens(), path, **settings))
+    assert "last quarter" not in caplog.text
