@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from curvewatch import ranks
 from curvewatch.batches import Batch
 from curvewatch.live import Live
+from curvewatch.measures.smoothing import FEW_STEPS, MIN_FIT_STEPS
+from curvewatch.measures.surprisal import FEW_WINDOW_ROWS, final_window
 from curvewatch.tokens import TokenSet
 from curvewatch.tracking import LogFunction
 from curvewatch.trained import ChooseModel
 from curvewatch.watch import Watch
+
+logger = logging.getLogger("curvewatch")
 
 
 class WatchCallback:
@@ -64,3 +70,26 @@ class WatchCallback:
             max_overhead=max_overhead,
             live=live,
         )
+
+    def warn_of_few_rows(self, setting: str) -> None:
+        """Says at the start if the host logs too seldom for what is measured later.
+
+        Args:
+            setting: The host's own, and its value.
+        """
+        plan = self.watch.plan
+        if plan is None or plan.max_steps is None or not plan.schedule.follows_logging or ranks.rank() != 0:
+            return
+        planned = plan.steps()
+        window = final_window(planned, plan.max_steps)
+        n_late, n_fitted = window.stop - window.start, int((planned > 0).sum())
+        if n_late >= FEW_WINDOW_ROWS and n_fitted >= MIN_FIT_STEPS:
+            return
+        logger.warning(
+            "curvewatch scores each logging step, and with %s that makes %d rows in %d steps. A curve can be fitted "
+            "from %d rows after step 0 (well from %d), and final surprisal and variability take %d in the last quarter "
+            "of training (here %d). Log more often, or pass schedule=, for example Schedule.log(10) | "
+            "Schedule.every(%d).",
+            setting, len(planned), plan.max_steps, MIN_FIT_STEPS, FEW_STEPS, FEW_WINDOW_ROWS, n_late,
+            max(1, plan.max_steps // 50),
+        )  # fmt: skip

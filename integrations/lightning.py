@@ -62,6 +62,7 @@ class CurveWatchCallback(WatchCallback, Callback):
             counts_batches=True,
             optimizers=trainer.optimizers,
         )
+        self.warn_of_few_rows(f"log_every_n_steps={trainer.log_every_n_steps}")
         self.watch.observe(pl_module, trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -73,6 +73,10 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
             optimizers=[kwargs.get("optimizer")],
             again=again,
         )
+        by_steps = args.logging_strategy == "steps"
+        self.warn_of_few_rows(
+            f"logging_steps={args.logging_steps:g}" if by_steps else f'logging_strategy="{args.logging_strategy.value}"'
+        )
         if self.watch.counts is not None and trainer is not None:
             self._count_batches(trainer)
         self.watch.observe(kwargs["model"], state.global_step)

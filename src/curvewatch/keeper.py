@@ -85,8 +85,8 @@ class Keeper:
 
     def skip(self, steps: Sequence[int], why: str) -> None:
         """Puts on record that planned steps were not scored."""
-        for step in steps:
-            self.recorder.skip(step, why)
+        if len(steps):
+            self.recorder.skip_all(steps, why)
 
     def scorer_settings(self) -> dict[str, dict[str, Any]]:
         """The scorer settings on record, by set."""
@@ -108,11 +108,23 @@ class Keeper:
         return bool(self._file.steps)
 
     def record(
-        self, step: int, observations: Mapping[str, Observation], seconds: Mapping[str, float], counts: Counts
+        self,
+        step: int,
+        observations: Mapping[str, Observation],
+        seconds: Mapping[str, float],
+        counts: Counts,
+        planned: Sequence[int] = (),
     ) -> Exception | None:
-        """Queues a row for the file; returns what is in the way of its being written, if anything is."""
+        """Queues a row for the file; returns what is in the way of its being written, if anything is.
+
+        It stands for the last of the `planned` steps, if there are any; the others are noted.
+        """
+        due = planned[-1] if planned else step
+        # In a file of an older format no row says what it stands for: there a note does.
+        stood_for = due if self._file.says_due else step
+        self.skip([one for one in planned if one != stood_for], passed(step))
         self._behind = self.recorder.behind
-        taken = self.recorder.submit(Row(step, sum(seconds.values()), time.time(), observations, counts))
+        taken = self.recorder.submit(Row(step, sum(seconds.values()), time.time(), observations, counts, due))
         return None if taken and self.recorder.error is None else self.recorder.error or RunFileError("row given up")
 
     def metrics(

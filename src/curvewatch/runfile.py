@@ -50,6 +50,7 @@ class RunFile:
     Attributes:
         path: Of the file.
         steps: Steps that it holds, ascending.
+        says_due: Whether each row says which planned step it stands for; files before format 3 don't.
         dropped_steps: Steps that were dropped when it was opened, because training resumed from before them.
     """
 
@@ -59,7 +60,9 @@ class RunFile:
         self.path = path
         self.dropped_steps = tuple(dropped_steps)
         with refused(path), snapshot(path) as h5:
-            self.steps: list[int] = group_of(h5, self._names, self._names[0])["step"][:].tolist()
+            group = group_of(h5, self._names, self._names[0])
+            self.steps: list[int] = group["step"][:].tolist()
+            self.says_due = "due_step" in group
 
     @classmethod
     def start(

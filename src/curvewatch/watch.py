@@ -17,7 +17,7 @@ from curvewatch import provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError
-from curvewatch.keeper import Keeper, passed
+from curvewatch.keeper import Keeper
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import AUTO, TRAINING, given_for
 from curvewatch.live.metrics import Table
@@ -355,8 +355,7 @@ class Watch:
         self._last_scored = step
         if self._keeper is not None:
             counts = self._counts_by_set(step, counts_V)
-            self._keeper.skip([one for one in planned if one < step], passed(step))
-            failure = self._keeper.record(step, observations, seconds, counts) or failure
+            failure = self._keeper.record(step, observations, seconds, counts, planned) or failure
             try:
                 shown.add(self._keeper.metrics(step, observations, seconds, counts))
                 scalars = self._show(self._keeper, step, shown, began)

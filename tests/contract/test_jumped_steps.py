@@ -20,21 +20,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "curves.h5"
 
 
-def skipped(path: Path) -> dict[int, str]:
-    with open_run(path).group() as group:
-        return dict(zip(group["skipped_step"][:].tolist(), group["skipped_why"].asstr()[:].tolist(), strict=True))
-
-
 def settled(path: Path) -> None:
     """Each planned step has its row or its note, and doctor has nothing to say against it."""
     run = open_run(path)
-    assert set(run.planned_steps.tolist()) <= {*run.steps.tolist(), *skipped(path), *stood_for(path)}
+    assert set(run.planned_steps.tolist()) <= {*run.due_steps.tolist(), *run.skipped}
     assert [finding.text for finding in examine(path) if finding.level == BAD] == []
-
-
-def stood_for(path: Path) -> list[int]:
-    with open_run(path).group() as group:
-        return group["due_step"][:].tolist() if "due_step" in group else []
 
 
 def test_a_counter_that_goes_up_by_two(path: Path) -> None:
@@ -43,7 +33,10 @@ def test_a_counter_that_goes_up_by_two(path: Path) -> None:
         for step in range(0, 13, 2):
             assert (watch.observe(model, step) is not None) == (step in (0, 4, 6, 10, 12))
             assert not watch.due(step)
-    assert open_run(path).steps.tolist() == [0, 4, 6, 10, 12]
+    run = open_run(path)
+    assert run.steps.tolist() == [0, 4, 6, 10, 12]
+    assert run.due_steps.tolist() == run.planned_steps.tolist() == [0, 3, 6, 9, 12]
+    assert run.skipped == {}
     settled(path)
 
 
@@ -56,7 +49,7 @@ def test_several_planned_steps_in_one_jump(path: Path) -> None:
             watch.observe(model, step)
     run = open_run(path)
     assert run.steps.tolist() == [0, 1, 5, 10]
-    assert {step: why for step, why in skipped(path).items() if step in (2, 3, 4)} == dict.fromkeys(
+    assert {step: why for step, why in open_run(path).skipped.items() if step in (2, 3, 4)} == dict.fromkeys(
         (2, 3, 4), "training passed it without stopping; the row of step 5 stands in"
     )
     settled(path)
@@ -68,14 +61,14 @@ def test_training_that_ends_early_says_so(path: Path) -> None:
         watch.observe(PlainLM(), step)
     watch.finish(PlainLM(), 7)
     assert open_run(path).steps.tolist() == [0, 5, 7]
-    assert skipped(path) == dict.fromkeys((10, 15, 20), "training ended at step 7")
+    assert open_run(path).skipped == dict.fromkeys((10, 15, 20), "training ended at step 7")
     settled(path)
     # It goes on after all: what was written off is scored.
     with Watch(random_tokens(), path, max_steps=20, schedule=5) as watch:
         for step in range(8, 21):
             watch.observe(PlainLM(), step)
     assert open_run(path).steps.tolist() == [0, 5, 7, 10, 15, 20]
-    assert skipped(path) == {}
+    assert open_run(path).skipped == {}
     settled(path)
 
 
@@ -87,7 +80,7 @@ def test_a_failure_says_nothing_of_what_is_to_come(path: Path) -> None:
 
     with pytest.raises(KeyError):
         train()
-    assert skipped(path) == {}
+    assert open_run(path).skipped == {}
 
 
 def test_a_failed_observation_writes_off_all_that_it_was_for(path: Path) -> None:
@@ -105,7 +98,7 @@ def test_a_failed_observation_writes_off_all_that_it_was_for(path: Path) -> None
         broken = False
         watch.observe(model, 9)
     assert open_run(path).steps.tolist() == [0, 9]
-    notes = skipped(path)
+    notes = open_run(path).skipped
     assert list(notes) == [3, 6]
     assert all(why.startswith("scoring failed") and "no weights today" in why for why in notes.values())
     settled(path)
@@ -118,7 +111,8 @@ def test_a_watch_that_begins_late(path: Path) -> None:
         watch.observe(PlainLM(), step)
     watch.finish(PlainLM(), 12)
     assert open_run(path).steps.tolist() == [7, 9, 12]
-    assert {0, 3} <= set(skipped(path))
+    assert open_run(path).due_steps.tolist() == [6, 9, 12]
+    assert list(open_run(path).skipped) == [0, 3]
     settled(path)
 
 
@@ -221,3 +215,30 @@ def test_a_second_training_is_not_taken_for_a_further_try(path: Path, tmp_path: 
     watching = Watching(random_tokens(), path, schedule=Schedule.every(3))
     run("trainer", Training(steps=4), tmp_path, watching, trainings=2, auto_find_batch_size=True)
     assert sorted(one.name for one in tmp_path.glob("*.h5")) == ["curves.1.h5", "curves.h5"]
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "named"),
+    [
+        ("trainer", {"logging_steps": 500}, "logging_steps=500"),
+        ("lightning", {"log_every_n_steps": 50}, "log_every_n_steps=50"),
+    ],
+)
+def test_a_host_that_logs_seldom_is_named(
+    host: str, settings: dict[str, Any], named: str, path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(host, Training(steps=4), tmp_path, Watching(random_tokens(), path), **settings)
+    said = [record.getMessage() for record in caplog.records if "makes 2 rows in 4 steps" in record.getMessage()]
+    assert len(said) == 1
+    assert named in said[0]
+    assert "take 5 in the last quarter" in said[0]
+    assert open_run(path).steps.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("settings", [{"schedule": 3}, {}])
+def test_enough_rows_or_an_own_schedule_are_no_matter(
+    settings: dict[str, Any], path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = 4 if settings else 20  # 16 to 20 are the last quarter
+    run("trainer", Training(steps=steps, log_every=1), tmp_path, Watching(random_tokens(), path, **settings))
+    assert "last quarter" not in caplog.text

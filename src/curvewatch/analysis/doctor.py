@@ -165,9 +165,8 @@ def _plan(run: Run, moment: Moment) -> Iterator[Finding]:
     if not len(moment):
         return
     last = int(moment.steps_T[-1])
-    with run.group() as group:
-        skipped = group["skipped_step"][:]
-    missing = np.setdiff1d(planned[planned <= last], np.union1d(moment.steps_T, skipped))
+    skipped = list(run.skipped)
+    missing = np.setdiff1d(planned[planned <= last], [*moment.steps_T, *run.due_steps, *skipped])
     if len(missing):
         some = ", ".join(f"{step:,}" for step in missing[:8])
         more = f" and {len(missing) - 8:,} more" if len(missing) > 8 else ""
