@@ -74,9 +74,10 @@ def grown(steps: Iterable[int], curves_TN: NDArray[np.float32], last_step: int |
 
 @dataclass(frozen=True)
 class PlainFit:
-    """Fits by least squares: of each curve the smoothing parameter, and the curve anywhere."""
+    """Fits by least squares: of each curve the smoothing parameter and every one's score, and the curve anywhere."""
 
     lambda_index_N: NDArray[np.intp]
+    score_LN: Float64
     coefficients_KN: Float64
     knots: Float64
 
@@ -114,4 +115,4 @@ def plain_fit(x: Float64, y_TN: Float64, spacing: float) -> PlainFit:
         score_LN.append(len(x) * squares_N / freedom**2 if admissible else np.full(y_TN.shape[1], np.inf))
     chosen_N = np.argmin(score_LN, axis=0)
     coefficients_KN = np.stack([solutions[index][:, i] for i, index in enumerate(chosen_N)], axis=1)
-    return PlainFit(chosen_N, coefficients_KN, knots)
+    return PlainFit(chosen_N, np.array(score_LN), coefficients_KN, knots)
