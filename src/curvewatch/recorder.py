@@ -26,6 +26,8 @@ RETRY_SECONDS = 5.0
 
 # Open recorders by path: a training that was interrupted in a notebook leaves one behind.
 _open: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
+# All of this process, for a child that is forked from it.
+_all: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 class Recorder:
@@ -48,11 +50,13 @@ class Recorder:
         self._jobs: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._inherited = False
         self.error: Exception | None = None
         self.lost = 0
         self._thread = threading.Thread(target=self._work, name="curvewatch-recorder", daemon=True)
         self._thread.start()
         _open[str(file.path)] = self
+        _all.add(self)
         # The thread is a daemon, so that it never keeps a process alive by itself; what is queued is written at exit.
         me = weakref.ref(self)
         process = os.getpid()
@@ -68,7 +72,7 @@ class Recorder:
         """Queues a row; returns at once.
 
         Returns:
-            False if this one was given up: too many are waiting, or the recorder is closed.
+            False if this one was given up: too many are waiting, or the recorder is closed or of another process.
         """
         size = sum(9 * len(observation) for observation in row.observations.values())
         with self._changed:
@@ -121,6 +125,8 @@ class Recorder:
 
     def _add_job(self, job: Callable[[], None]) -> None:
         with self._changed:
+            if self._inherited:
+                return
             self._jobs.append(job)
             self._changed.notify_all()
 
@@ -149,6 +155,9 @@ class Recorder:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        if self._inherited:
+            # The file, and what was queued at the fork, are the parent's.
+            return True
         self._thread.join(timeout)
         atexit.unregister(self._at_exit)
         if self._thread.is_alive():
@@ -165,6 +174,16 @@ class Recorder:
             logger.error("%s: not closed well: %s", self._file.path, error)
             return False
         return not self._rows
+
+    def forsake(self) -> None:
+        """In a forked child (a DataLoader's worker, say): neither waits for the parent's thread nor writes its file.
+
+        The lock may have been held at the fork, by a thread that does not exist here, so it is a new one.
+        """
+        self._changed = threading.Condition()
+        self._rows.clear()
+        self._jobs.clear()
+        self._closing = self._inherited = True
 
     def _work(self) -> None:
         while True:
@@ -210,6 +229,16 @@ def release(path: str) -> None:
     if recorder is not None:
         logger.info("%s: an earlier run of this process had not closed it", path)
         recorder.close()
+
+
+def _forsake_all() -> None:
+    for one in _all:
+        one.forsake()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forsake_all)
 
 
 def _close(reference: weakref.ref[Recorder], process: int) -> None:

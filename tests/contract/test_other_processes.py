@@ -1,0 +1,98 @@
+"""Launchers that start processes: callbacks go there, and a forked child neither hangs nor writes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curvewatch import Live, Schedule, Watch, open_run
+from curvewatch.integrations import lightning, transformers
+from curvewatch.recorder import Recorder
+from tests.support.files import row, start
+from tests.support.models import random_tokens
+from tests.support.process import environment
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Watch, lightning.CurveWatchCallback, transformers.CurveWatchCallback],
+    ids=["watch", "lightning", "trainer"],
+)
+@pytest.mark.parametrize("live", [None, Live(token_counts="training")], ids=["plain", "counting"])
+def test_a_callback_goes_to_other_processes(kind: Any, live: Live | None, tmp_path: Path) -> None:
+    made = kind({"web": random_tokens()}, tmp_path / "curves.h5", schedule=Schedule.log(3) | [7], live=live)
+    again = pickle.loads(pickle.dumps(made))
+    here, there = (one if kind is Watch else one.watch for one in (made, again))
+    assert there.path == here.path
+    assert there.tokens["web"].hash == here.tokens["web"].hash
+    assert there.schedule.plan(100).steps().tolist() == here.schedule.plan(100).steps().tolist()
+    assert (there.counts is None) == (live is None)
+
+
+def test_lightnings_spawned_ranks_write_the_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.spawning", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment(WANDB_MODE="offline"))
+    assert done.returncode == 0, done.stderr
+    run = open_run(tmp_path / "curves.h5")
+    assert run.steps.tolist() == [0, 3, 4]
+    assert len(list(tmp_path.glob("*.h5"))) == 1
+
+
+def in_a_fork(act: Callable[[], bool]) -> bool:
+    """Whether `act` ended in a forked child, within seconds, and was true."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if act() else 1)
+    for _ in range(100):
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return status == 0
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise AssertionError("the child hangs")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_neither_hangs_nor_writes(tmp_path: Path) -> None:
+    path = tmp_path / "curves.h5"
+    one = Recorder(start(path))
+    one.submit(row(0))
+    assert one.flush(10)
+    before = path.read_bytes()
+    held, let = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with one._changed:
+            held.set()
+            let.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(10)
+
+    def child() -> bool:
+        refused = not one.submit(row(1))
+        one.skip(2, "of a child")
+        return refused and one.flush(1) and one.close(1)
+
+    try:
+        assert in_a_fork(child)
+    finally:
+        let.set()
+        holder.join()
+    assert path.read_bytes() == before
+    # The parent goes on as if nothing had been.
+    assert one.submit(row(3))
+    assert one.close()
+    assert open_run(path).steps.tolist() == [0, 3]
