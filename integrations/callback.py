@@ -10,6 +10,7 @@ from curvewatch.batches import Batch
 from curvewatch.live import Live
 from curvewatch.tokens import TokenSet
 from curvewatch.tracking import LogFunction
+from curvewatch.trained import ChooseModel
 from curvewatch.watch import Watch
 
 
@@ -20,6 +21,8 @@ class WatchCallback:
         tokens: A token set, or several by name (`{"web": a, "code": b}`).
         path: The run file, created or continued.
         schedule: Which steps are scored; None: each logging step.
+        model: `model(module) -> nn.Module`, the model to score in what the host trains; None: it is found, or refused
+            where it is not clear.
         forward: `forward(model, batch) -> logits`, for models that can't be called as `model(input_ids)`.
         batch_size: Sequences scored at once, or "auto".
         on_error: "warn" (log, and train on) or "raise", for failures after the start.
@@ -41,6 +44,7 @@ class WatchCallback:
         path: str | os.PathLike[str],
         *,
         schedule: object = None,
+        model: ChooseModel | None = None,
         forward: Callable[[Any, Batch], Any] | None = None,
         batch_size: int | str = "auto",
         on_error: str = "warn",
@@ -48,11 +52,11 @@ class WatchCallback:
         max_overhead: float | None = None,
         live: Live | None = None,
     ) -> None:
-        self.forward = forward
         self.watch = Watch(
             tokens,
             path,
             schedule=schedule,
+            model=model,
             forward=forward,
             batch_size=batch_size,
             on_error=on_error,

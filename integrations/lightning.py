@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import Logger, WandbLogger
-from torch import nn
 
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
@@ -27,8 +26,9 @@ class CurveWatchCallback(WatchCallback, Callback):
     trainer = Trainer(..., callbacks=[CurveWatchCallback(tokens, "runs/gpt2/curves.h5")])
     ```
 
-    The scored model is the one transformers model inside the LightningModule, or else the LightningModule itself, whose
-    `forward` then takes token ids; `forward=` decides otherwise, and gets the LightningModule. Metrics go to all of the
+    The scored model is the LightningModule itself if its own `forward` takes token ids, or else the one model inside it
+    that holds all that is trained; where that is not clear it is refused, and `model=` or `forward=` (which get the
+    LightningModule) decide. Metrics go to all of the
     Trainer's loggers, on their own step axis.
 
     Key | What is logged
@@ -46,11 +46,9 @@ class CurveWatchCallback(WatchCallback, Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
         self._ended, self._under_way, self._early = False, None, False
-        steps = trainer.estimated_stepping_batches
-        self.watch.max_steps = None if math.isinf(steps) or steps < 1 else int(steps)
-        model = self._model(pl_module)
+        self.watch.max_steps = planned_updates(trainer, pl_module)
         self.watch.start(
-            model,
+            pl_module,
             trainer.global_step,
             logging_steps=logging_steps(trainer, pl_module),
             sinks=self._sinks(trainer),
@@ -61,8 +59,9 @@ class CurveWatchCallback(WatchCallback, Callback):
                 "hyperparameters": dict(pl_module.hparams),
             },
             counts_batches=True,
+            optimizers=trainer.optimizers,
         )
-        self.watch.observe(model, trainer.global_step)
+        self.watch.observe(pl_module, trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """The batch is remembered: it is counted at its end, or by a checkpoint that another callback makes there."""
@@ -74,7 +73,7 @@ class CurveWatchCallback(WatchCallback, Callback):
         """An update may be done; while gradients accumulate the step stays the same, and nothing is due."""
         self._under_way = batch
         self._count()
-        self.watch.observe(self._model(pl_module), trainer.global_step)
+        self.watch.observe(pl_module, trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Of a run that is resumed here the token counts are known; checkpoints are put together on all ranks."""
@@ -84,7 +83,7 @@ class CurveWatchCallback(WatchCallback, Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last step, if training stopped before the planned one."""
         self._ended = True
-        self.watch.finish(self._model(pl_module), trainer.global_step)
+        self.watch.finish(pl_module, trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """What was observed is committed; the exception is the Trainer's to handle."""
@@ -108,32 +107,46 @@ class CurveWatchCallback(WatchCallback, Callback):
             sinks.append(_LoggersWandb(logger, place) if isinstance(logger, WandbLogger) else _through(logger, place))
         return sinks
 
-    def _model(self, pl_module: LightningModule) -> nn.Module:
-        return cast(nn.Module, pl_module) if self.forward is not None else language_model(pl_module)
-
-
-def language_model(pl_module: LightningModule) -> nn.Module:
-    """The one transformers model with a head inside `pl_module`; `pl_module` itself if there is none, or several."""
-    transformers = sys.modules.get("transformers")
-    if transformers is None:
-        return cast(nn.Module, pl_module)
-    found: list[nn.Module] = [
-        module
-        for module in pl_module.modules()
-        if isinstance(module, transformers.PreTrainedModel) and module.get_output_embeddings() is not None
-    ]
-    return found[0] if len(found) == 1 else cast(nn.Module, pl_module)
-
 
 def logging_steps(trainer: Trainer, pl_module: LightningModule) -> StepRule:
     """The steps at which the Trainer will log: every so many batches that stepped, each by all optimizers."""
-    per_batch = 1 if pl_module.automatic_optimization else max(1, len(trainer.optimizers))
-    interval = int(trainer.log_every_n_steps) * per_batch
+    interval = int(trainer.log_every_n_steps) * _updates_per_batch(trainer, pl_module)
 
     def rule(limit: int) -> StepArray:
         return np.arange(interval, limit + 1, interval, dtype=np.int64) if interval > 0 else np.zeros(0, np.int64)
 
     return rule
+
+
+def planned_updates(trainer: Trainer, pl_module: LightningModule) -> int | None:
+    """The Trainer's counter when training ends; None if nobody knows.
+
+    `Trainer.estimated_stepping_batches` knows neither a `GradientAccumulationScheduler` nor that by manual optimization
+    the counter goes up by one for each optimizer.
+    """
+    limit = trainer.max_steps if trainer.max_steps > 0 else math.inf
+    batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    if epochs is not None and epochs > 0 and not math.isinf(batches):
+        per_batch = _updates_per_batch(trainer, pl_module)
+        limit = min(limit, per_batch * _batches_that_step(trainer, int(batches), epochs, pl_module))
+    return None if math.isinf(limit) or limit < 1 else int(limit)
+
+
+def _updates_per_batch(trainer: Trainer, pl_module: LightningModule) -> int:
+    return 1 if pl_module.automatic_optimization else max(1, len(trainer.optimizers))
+
+
+def _batches_that_step(trainer: Trainer, batches: int, epochs: int, pl_module: LightningModule) -> int:
+    if not pl_module.automatic_optimization:
+        return batches * epochs
+    schedulers = [one for one in trainer.callbacks if isinstance(one, GradientAccumulationScheduler)]
+    if not schedulers:
+        return math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+    # The last one has the last word. An epoch's last batch is an update, however few came before it.
+    factor = schedulers[-1].get_accumulate_grad_batches
+    constant_from = min(epochs, max(schedulers[-1].scheduling))
+    changing = sum(math.ceil(batches / factor(epoch)) for epoch in range(constant_from))
+    return changing + math.ceil(batches / factor(constant_from)) * (epochs - constant_from)
 
 
 class _LoggersWandb(WandbSink):

@@ -47,6 +47,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
     Arguments: see `WatchCallback`.
     """
 
+    _tried: int | None = None  # the batch size of a training that has not ended
     _counted: tuple[Trainer | None, Any, Any] = (None, None, None)  # the Trainer, its method now, and what was there
 
     def on_train_begin(
@@ -54,6 +55,12 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
     ) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
         self._uncount()
+        # `auto_find_batch_size` begins again with fewer rows a batch, after whatever it took for a lack of memory.
+        smaller = (
+            self._tried is not None and state.train_batch_size is not None and state.train_batch_size < self._tried
+        )
+        again = bool(args.auto_find_batch_size and smaller)
+        self._tried = state.train_batch_size
         self.watch.max_steps = state.max_steps
         trainer = _caller(Trainer, sys._getframe(1))
         self.watch.start(
@@ -63,6 +70,8 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
             sinks=_sinks(args, state, control, kwargs, _caller(CallbackHandler, sys._getframe(1))),
             host={"name": "transformers.Trainer", "arguments": args.to_sanitized_dict()},
             counts_batches=trainer is not None,
+            optimizers=[kwargs.get("optimizer")],
+            again=again,
         )
         if self.watch.counts is not None and trainer is not None:
             self._count_batches(trainer)
@@ -88,6 +97,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """The last step, if training stopped before the planned one."""
+        self._tried = None
         self._uncount()
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
             self.watch.close()  # the model is an earlier one by now

@@ -99,8 +99,9 @@ def test_without_a_budget_everything_is_scored_and_a_costly_plan_is_remarked_on(
 def test_a_resumed_run_drops_the_notes_of_later_steps(tokens, tmp_path, caplog):
     path = tmp_path / "c.h5"
     run_watch(tokens, path, 0.2, caplog)
-    with Watch(tokens, path, max_steps=100, schedule=1) as watch:
-        watch.start(Tiny(), 50)
+    watch = Watch(tokens, path, max_steps=100, schedule=1)
+    watch.start(Tiny(), 50)
+    watch.close()
     with open_run(path).group() as group:
         assert group["skipped_step"][:].max() <= 50
         assert group["skipped_step"].shape == group["skipped_why"].shape
@@ -142,8 +143,9 @@ def test_a_watch_that_steps_aside_says_so_in_file_and_metrics(tokens, tmp_path):
     assert list(logged) == [0, 1, 2, 3, 4], "three failures, then silence"
     assert [logged[step]["curvewatch/watch/stepped_aside"] for step in range(5)] == [0, 0, 0, 0, 1]
     with open_run(tmp_path / "c.h5").group() as group:
-        assert group["skipped_step"][:].tolist() == [2, 3, 4]
+        assert group["skipped_step"][:].tolist() == [2, 3, 4, 5, 6, 7, 8, 9]
         assert group["skipped_why"].asstr()[2].endswith("the watch stepped aside")
+        assert set(group["skipped_why"].asstr()[3:]) == {"the watch had stepped aside"}
 
 
 def test_estimate_before_the_run(tokens, tmp_path):
@@ -154,7 +156,7 @@ def test_estimate_before_the_run(tokens, tmp_path):
     assert estimate.observations == 101
     assert estimate.n_tokens == 36
     assert estimate.seconds_per_observation >= 0
-    assert estimate.file_bytes == (1 << 20) + 7 * 36 * 101  # surprisal 4, correct 1, entropy 2 bytes
+    assert estimate.file_bytes == (1 << 20) + 9 * 36 * 101  # surprisal 4, correct 1, entropy 4 bytes
     assert "101 observations" in str(estimate)
     assert torch.equal(before, torch.get_rng_state())
     assert model.training

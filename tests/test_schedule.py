@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -127,3 +128,37 @@ def test_the_default_of_a_plain_loop() -> None:
     # Ten steps a decade: 1, 1.26, 1.58, 2.0, 2.5, 3.2, ... 6.3, 7.9, 10; every fiftieth part of 100: every 2nd.
     assert steps(default_schedule(100), 100)[:9] == [0, 1, 2, 3, 4, 5, 6, 8, 10]
     assert default_schedule(None).plan(None).due(1000)
+
+
+def by_thirds(step: int) -> bool:
+    """A rule of the caller's that other processes can import."""
+    return step % 3 == 1
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule.logging(),
+        Schedule.every(7, first=False),
+        Schedule.log(10, last=False),
+        Schedule.log(0.5),
+        Schedule.steps([900, 3, 3, 17]),
+        Schedule.paper(),
+        Schedule.where(by_thirds),
+        Schedule.every(100) | Schedule.log(3) | Schedule.paper() | [5, 6] | by_thirds,
+        Schedule.of(50),
+        Schedule.of(range(0, 90, 9)),
+        default_schedule(1000),
+        default_schedule(None),
+    ],
+    ids=lambda schedule: schedule.description,
+)
+def test_a_schedule_goes_to_other_processes(schedule: Schedule) -> None:
+    again = pickle.loads(pickle.dumps(schedule))
+    assert again == schedule
+    for max_steps in (1, 12, 1000):
+        plan, expected = again.plan(max_steps, every_tenth), schedule.plan(max_steps, every_tenth)
+        assert plan.steps().tolist() == expected.steps().tolist()
+        assert expected.steps().size > 0
+    planned = pickle.loads(pickle.dumps(schedule.plan(None, every_tenth)))
+    assert [s for s in range(200) if planned.due(s)] == schedule.plan(None, every_tenth).steps(199).tolist()

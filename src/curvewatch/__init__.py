@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from curvewatch.speaking import speak
+
 if TYPE_CHECKING:
     from curvewatch.errors import CurvewatchError as CurvewatchError
     from curvewatch.errors import FileBusyError as FileBusyError
@@ -46,6 +48,8 @@ _ROOMS = {
 }
 
 __all__ = [*sorted(_ROOMS), "__version__"]
+
+speak()
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ FORECAST_OBSERVATIONS = 3
 FORECAST_STEPS = 10
 # Without a budget, a plan is remarked on from this share of the wall time on.
 REMARKABLE_SHARE = 0.25
-ROW_BYTES = 7  # a token's surprisal, correctness and entropy
+ROW_BYTES = 9  # a token's surprisal, correctness and entropy
 FILE_BYTES = 1 << 20
 
 

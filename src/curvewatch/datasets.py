@@ -37,6 +37,7 @@ def build(h5: h5py.File, sets: Mapping[str, SetRecord], plan: RunPlan) -> None:
     h5.attrs["run_id"] = uuid.uuid4().hex
     h5.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     h5.attrs["sets"] = json.dumps(list(sets))
+    h5.attrs["weights"] = plan.weights
     for name, record in sets.items():
         group = h5 if len(sets) == 1 else h5.create_group(name)
         _build_set(group, name, record)
@@ -213,17 +214,19 @@ def append_row(group: h5py.Group, row: Row, observation: Observation, counts_D: 
     n_tokens = group["token"].shape[0]
     if len(observation) != n_tokens:
         raise ValueError(f"observations: {len(observation):,} tokens were scored, the file has {n_tokens:,}.")
-    with np.errstate(over="ignore"):  # an entropy beyond float16 becomes inf, which says as much
+    with np.errstate(over="ignore"):  # beyond the float16 of an older file: inf, which says as much
         values = {
             "surprisal": observation.surprisal_bits,
             "correct": observation.correct.astype(np.uint8),
-            "entropy": observation.entropy_bits.astype(np.float16),
+            "entropy": observation.entropy_bits.astype(group["entropy"].dtype),
             "step": row.step,
             "seconds": row.seconds,
             "time": row.time,
         }
     if "training_count" in group:
         values["training_count"] = np.nan if counts_D is None else counts_D
+    if "due_step" in group:
+        values["due_step"] = row.step if row.due_step is None else row.due_step
     t = group["step"].shape[0]
     for name, value in values.items():
         group[name].resize(t + 1, axis=0)

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+# What a message shows of a value: a text given by mistake may be a whole corpus.
+SHOWN_CHARACTERS = 80
+
+
+def brief(value: object) -> str:
+    """`repr(value)` for a message, cut to `SHOWN_CHARACTERS` characters."""
+    if isinstance(value, (str, bytes, list)):
+        value = value[: SHOWN_CHARACTERS + 1]  # the whole may be gigabytes
+    shown = repr(value)
+    return shown if len(shown) <= SHOWN_CHARACTERS else shown[: SHOWN_CHARACTERS - 1] + "…"
+
 
 class CurvewatchError(Exception):
     """Base of every error that curvewatch raises on purpose."""

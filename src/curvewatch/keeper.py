@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
 Counts = Mapping[str, NDArray[Any]]
 
 
+def passed(step: int) -> str:
+    """Why a planned step has no row of its own, though the one of `step` shows the model soon after it."""
+    return f"training passed it without stopping; the row of step {step} stands in"
+
+
 class Keeper:
     """Holds the run file and the live state of all sets while training goes on.
 
@@ -30,11 +35,13 @@ class Keeper:
         given: What is known of each set beforehand.
         live: The live side's settings.
         step: Updates done already; later rows of the file are dropped.
+        again: Training begins again from step 0, and the rows so far are dropped.
 
     Attributes:
         recorder: The queue in front of the file.
         showing: The live state.
         last_step: The file's last row when it was opened; -1 if it had none.
+        settled: The later of it and the last step on record as skipped: nothing up to it will be scored any more.
 
     Raises:
         RunFileError: If the file can't be created or continued; see `RunFile.start`.
@@ -49,10 +56,11 @@ class Keeper:
         given: Mapping[str, Given],
         live: Live,
         step: int,
+        again: bool = False,
     ) -> None:
         release(path)
         # A run that starts anew scores step 0 again, since its first weights may be others.
-        self._file = RunFile.start(path, records, plan, keep_through=step if step > 0 else -1)
+        self._file = RunFile.start(path, records, plan, keep_through=step if step > 0 else -1, again=again)
         self.recorder = Recorder(self._file)
         self._given = given
         self._corpus_counts = {
@@ -61,6 +69,8 @@ class Keeper:
         self._behind = 0
         steps = self._file.steps
         self.last_step = steps[-1] if steps else -1
+        skipped = self._file.skipped_steps
+        self.settled = max([self.last_step, *skipped])
         try:
             sets = {name: record.tokens for name, record in records.items()}
             chance = {name: record.chance for name, record in records.items()}
@@ -72,6 +82,11 @@ class Keeper:
         except BaseException:
             self.recorder.close()
             raise
+
+    def skip(self, steps: Sequence[int], why: str) -> None:
+        """Puts on record that planned steps were not scored."""
+        for step in steps:
+            self.recorder.skip(step, why)
 
     def scorer_settings(self) -> dict[str, dict[str, Any]]:
         """The scorer settings on record, by set."""

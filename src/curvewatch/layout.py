@@ -10,10 +10,13 @@ import math
 from dataclasses import dataclass
 
 FORMAT = "curvewatch run"
-# 2: token counts and sampled texts. Files of version 1 are read and continued as they are.
-FORMAT_VERSION = 2
+# 2: token counts and sampled texts. 3: entropy in 32 bits (netCDF4 ends the process at 16), `due_step`, `weights`.
+# Files of earlier versions are read, and continued as they are.
+FORMAT_VERSION = 3
 DEFAULT_SET = "eval"
 PROVENANCE = "provenance"
+WEIGHTS = ("training", "averaged")
+"""Which weights rows can be of; a file that doesn't say has those that were trained."""
 
 TEXT = "str"
 
@@ -42,12 +45,13 @@ class Dataset:
 CURVES = (
     Dataset("surprisal", ("step", "token"), "float32", "bit", "-log2 p(token | context)", grows=True),
     Dataset("correct", ("step", "token"), "uint8", "1", "1 where the target was the arg-max", grows=True),
-    Dataset("entropy", ("step", "token"), "float16", "bit", "entropy of the predicted distribution", grows=True),
+    Dataset("entropy", ("step", "token"), "float32", "bit", "entropy of the predicted distribution", grows=True),
 )
 STEPS = (
     Dataset("step", ("step",), "int64", "1", "updates done when the row was scored", grows=True),
     Dataset("seconds", ("step",), "float32", "s", "wall time of scoring the row", grows=True),
     Dataset("time", ("step",), "float64", "seconds since 1970-01-01", "when the row was scored", grows=True),
+    Dataset("due_step", ("step",), "int64", "1", "the planned step that the row stands for", grows=True),
 )
 TOKENS = (
     Dataset("token", ("token",), "int32", "1", "index of the scored token"),
@@ -115,6 +119,7 @@ ROOT_ATTRIBUTES = {
     "max_steps": "planned last step; 0 if open-ended",
     "schedule": "the rule that chose the scored steps",
     "max_overhead": "budget, as a share of wall time; 0 if there is none",
+    "weights": "which weights the rows are of: training or averaged",
 }
 
 

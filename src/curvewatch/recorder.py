@@ -114,6 +114,11 @@ class Recorder:
         """Queues a note that a planned step was not scored."""
         self._add_job(lambda: self._file.skip(step, why))
 
+    def skip_all(self, steps: Sequence[int], why: str) -> None:
+        """Queues a note that several planned steps were not scored."""
+        noted = tuple(steps)
+        self._add_job(lambda: self._file.skip_all(noted, why))
+
     def _add_job(self, job: Callable[[], None]) -> None:
         with self._changed:
             self._jobs.append(job)

@@ -60,6 +60,7 @@ class RunPlan:
         schedule: The rule behind them, as text.
         provenance: Host, model, versions, seeds: anything that JSON can hold; one entry a session.
         max_overhead: Budget as a share of wall time; None if there is none.
+        weights: Which weights the rows are of: "training", or "averaged" (an average of them over steps).
     """
 
     max_steps: int | None
@@ -67,6 +68,7 @@ class RunPlan:
     schedule: str
     provenance: Mapping[str, Any]
     max_overhead: float | None = None
+    weights: str = "training"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Row:
         observations: By name of the set.
         counts: By name of the set, occurrences of its distinct targets in the batches trained on so far; without an
             entry they are not known.
+        due_step: The planned step that the row stands for; None if that is its own.
     """
 
     step: int
@@ -87,3 +90,4 @@ class Row:
     time: float
     observations: Mapping[str, Observation]
     counts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    due_step: int | None = None

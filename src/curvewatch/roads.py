@@ -26,15 +26,47 @@ def plain_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
     Raises:
         ScoringError: If the model returns none.
     """
-    logits = logits_of(model(*_arguments(model, batch), **_keywords(model, batch)))
-    if logits.ndim != 3 or logits.shape[:2] != batch.input_ids.shape:
-        expected = f"[{batch.input_ids.shape[0]}, {batch.input_ids.shape[1]}, V]"
+    logits = logits_of(call_plainly(model, batch))
+    n_rows, width = batch.input_ids.shape
+    prompt = virtual_tokens(model)
+    if prompt and logits.ndim == 3 and logits.shape[:2] == (n_rows, prompt + width):
+        return logits[:, prompt:]
+    if logits.ndim != 3 or logits.shape[:2] != (n_rows, width):
         raise ScoringError(
-            f"model={type(model).__name__}: it returned logits of shape {list(logits.shape)}, {expected} is expected. "
+            f"model={type(model).__name__}: it returned logits of shape {list(logits.shape)}, [{n_rows}, {width}, V] "
+            f"is expected. {_advice(logits, width)}"
+        )
+    return logits
+
+
+def call_plainly(model: nn.Module, batch: Batch) -> Any:
+    """What the model returns for the ids of `batch`, with nothing else asked of it."""
+    return model(*_arguments(model, batch), **_keywords(model, batch))
+
+
+def virtual_tokens(model: nn.Module) -> int:
+    """Positions that a trained prompt of PEFT (prompt tuning, p-tuning) takes in front of the ids; 0 without one."""
+    config: Any = getattr(model, "active_peft_config", None) if hasattr(model, "peft_config") else None
+    return int(config.num_virtual_tokens) if getattr(config, "is_prompt_learning", False) else 0
+
+
+def _advice(logits: torch.Tensor, width: int) -> str:
+    if logits.ndim == 3 and logits.shape[1] > width:
+        extra = logits.shape[1] - width
+        return (
+            f"If it puts {extra} positions of its own (a soft prompt, say) before the tokens, pass forward= that takes "
+            f"them off, for example forward=lambda model, batch: model(batch.input_ids).logits[:, {extra}:]."
+        )
+    if logits.ndim == 3 and logits.shape[1] == 1:
+        return (
             "If it needs other arguments (nanoGPT's returns only the last position unless it is given targets), pass "
             "forward=, for example forward=lambda model, batch: model(batch.input_ids, batch.input_ids)[0]."
         )
-    return logits
+    return (
+        "Only causal language models are supported, with a prediction at each position: no sequence classifiers or "
+        "reward models. If another call of it gives those logits, pass forward=, a function forward(model, batch) -> "
+        "logits."
+    )
 
 
 def full(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -123,8 +155,28 @@ def head_of(model: nn.Module) -> nn.Module | None:
     return head
 
 
+def model_inside(module: nn.Module) -> nn.Module:
+    """The one transformers model inside a module that is none itself; the module, if there is none, or several.
+
+    What it says of itself (its head, its context) holds for the module, too; whether its head will do is checked.
+    """
+    if hasattr(module, "get_output_embeddings"):
+        return module
+    inside: list[nn.Module] = []
+
+    def look(part: nn.Module) -> None:
+        if hasattr(part, "get_output_embeddings"):
+            inside.append(part)
+            return
+        for child in part.children():
+            look(child)
+
+    look(module)
+    return inside[0] if len(inside) == 1 else module
+
+
 def _head(model: nn.Module, required: bool = True) -> Any:
-    getter = getattr(model, "get_output_embeddings", None)
+    getter = getattr(model_inside(model), "get_output_embeddings", None)
     try:
         head = getter() if getter is not None else None
     except (NotImplementedError, AttributeError):
@@ -140,13 +192,21 @@ def _parameters(model: nn.Module) -> Mapping[str, inspect.Parameter]:
 
 
 def _arguments(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, ...]:
-    return () if "input_ids" in _parameters(model) else (batch.input_ids,)
+    return () if _takes_by_name(model) else (batch.input_ids,)
+
+
+def _takes_by_name(model: nn.Module) -> bool:
+    parameters = _parameters(model)
+    if "input_ids" in parameters:
+        return True
+    kinds = {p.kind for name, p in parameters.items() if name != "self"}
+    return kinds == {inspect.Parameter.VAR_KEYWORD}  # forward(self, **inputs)
 
 
 def _keywords(model: nn.Module, batch: Batch) -> dict[str, Any]:
     parameters = _parameters(model)
     keywords: dict[str, Any] = {}
-    if "input_ids" in parameters:
+    if _takes_by_name(model):
         keywords["input_ids"] = batch.input_ids
     # Padding stands on the right, where a causal model can't see it; the mask is for those that count tokens.
     if batch.attention_mask is not None and "attention_mask" in parameters:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from curvewatch import layout
 from curvewatch.errors import RunFileError
-from curvewatch.runfile import check_format
+from curvewatch.runfile import check_format, weights_of
 from curvewatch.sampling.sample import Sample
 from curvewatch.storage.journal import snapshot
 from curvewatch.tokens import TokenSet
@@ -159,6 +159,25 @@ class Run:
     def steps(self) -> NDArray[np.int64]:
         """Scored steps so far, ascending, shape [T]."""
         return self._read("step")
+
+    @property
+    def due_steps(self) -> NDArray[np.int64]:
+        """The planned step that each observation stands for, shape [T]; `steps` in files that don't say."""
+        with refused(self.path), self.group() as group:
+            return read(group["due_step" if "due_step" in group else "step"])
+
+    @property
+    def skipped(self) -> dict[int, str]:
+        """Planned steps that were not scored, and why not."""
+        with refused(self.path), self.group() as group:
+            steps, reasons = read(group["skipped_step"]), read(group["skipped_why"])
+            return dict(zip(steps.tolist(), reasons.tolist(), strict=True))
+
+    @property
+    def weights(self) -> str:
+        """Which weights the observations are of: "training", or "averaged"."""
+        with refused(self.path), snapshot(self.path) as h5:
+            return weights_of(h5)
 
     @property
     def seconds(self) -> NDArray[np.float32]:

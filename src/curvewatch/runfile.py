@@ -63,7 +63,12 @@ class RunFile:
 
     @classmethod
     def start(
-        cls, path: str | os.PathLike[str], sets: Mapping[str, SetRecord], plan: RunPlan, keep_through: int
+        cls,
+        path: str | os.PathLike[str],
+        sets: Mapping[str, SetRecord],
+        plan: RunPlan,
+        keep_through: int,
+        again: bool = False,
     ) -> RunFile:
         """Creates the file, or continues the one that is there.
 
@@ -76,12 +81,13 @@ class RunFile:
             plan: Of this session.
             keep_through: The step that training goes on from: later rows are dropped, since they will be scored again.
                 -1 if it starts anew.
+            again: It starts anew because the host gave its last try up: the rows of that one are dropped.
 
         Raises:
             TokenSetMismatchError: If the file's token sets are others.
             ForeignFileError: If it is not a run file.
             FileBusyError: If another process writes it.
-            RunFileError: If it can't be created or opened.
+            RunFileError: If it can't be created or opened, or its rows are of other weights than the plan says.
         """
         path = Path(path)
         if os.path.lexists(path):
@@ -90,12 +96,17 @@ class RunFile:
                 with refused(path), snapshot(path) as h5:
                     _check_same(h5, path, sets)
                     steps = group_of(h5, list(sets), next(iter(sets)))["step"][:]
+                    weights = weights_of(h5)
                 later = steps[steps > keep_through]
-                anew = keep_through <= 0 and bool((later > 0).any())
+                anew = keep_through <= 0 and bool((later > 0).any()) and not again
                 if not anew:
+                    if len(later) < len(steps):
+                        _check_weights(path, weights, plan.weights)
                     with refused(path), file.transaction() as h5:
                         keep_rows(h5, list(sets), len(steps) - len(later), keep_through)
                         write_plan(h5, list(sets), plan)
+                        if weights != plan.weights:
+                            h5.attrs["weights"] = plan.weights
                         add_session(h5, plan, keep_through, later)
             except BaseException:
                 file.close()
@@ -140,13 +151,31 @@ class RunFile:
 
     def skip(self, step: int, why: str) -> None:
         """Puts on record that a planned step was not scored."""
+        self.skip_all([step], why)
+
+    def skip_all(self, steps: Sequence[int], why: str) -> None:
+        """Puts on record that several planned steps were not scored, all of them in one transaction.
+
+        Args:
+            steps: In ascending order, and later than all on record.
+            why: The budget, or what failed.
+        """
+        if not len(steps):
+            return
         with self._file.transaction() as h5:
             for name in self._names:
                 group = group_of(h5, self._names, name)
                 n = group["skipped_step"].shape[0]
-                for key, value in (("skipped_step", step), ("skipped_why", why)):
-                    group[key].resize((n + 1,))
-                    group[key][n] = value
+                for key, value in (("skipped_step", list(steps)), ("skipped_why", [why] * len(steps))):
+                    group[key].resize((n + len(steps),))
+                    group[key][n:] = value
+
+    @property
+    def skipped_steps(self) -> list[int]:
+        """Planned steps on record as not scored, ascending."""
+        with snapshot(self.path) as h5:
+            steps: list[int] = group_of(h5, self._names, self._names[0])["skipped_step"][:].tolist()
+        return steps
 
     def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]]) -> None:
         """Keeps the counts at a step with a checkpoint and without a row, for a run that is resumed there.
@@ -271,6 +300,19 @@ def _check_same(h5: h5py.File, path: Path, sets: Mapping[str, SetRecord]) -> Non
         for dataset in layout.DATASETS:  # HDF5 cuts them where training goes on
             if (dataset.grows or dataset.dims[0] in layout.RESIZABLE_DIMS) and dataset.name in group:
                 check_unpacked(group[dataset.name].id)
+
+
+def weights_of(h5: h5py.File) -> str:
+    """Which weights a file's rows are of; those of older files are all of the trained ones."""
+    return str(attribute(h5, "weights")) if "weights" in h5.attrs else layout.WEIGHTS[0]
+
+
+def _check_weights(path: Path, kept: str, given: str) -> None:
+    if kept != given:
+        raise RunFileError(
+            f"path={path}: its rows are of the {kept} weights, this run scores the {given} ones, and a curve must not "
+            f"change from one to the other. Score the {kept} weights again, or choose another path."
+        )
 
 
 def _set_aside(path: Path, last_step: int) -> None:

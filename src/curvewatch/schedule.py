@@ -7,6 +7,7 @@ kept in the run file. Every decision comes from the step number alone, so that a
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,55 @@ from numpy.typing import NDArray
 StepArray = NDArray[np.int64]
 # steps(limit): all scored steps from 0 to limit, ascending.
 StepRule = Callable[[int], StepArray]
+
+
+# Rules are plain data, not closures: launchers that start processes (ddp_spawn, Ray Train) pickle a schedule.
+
+
+@dataclass(frozen=True)
+class _Every:
+    k: int
+
+    def __call__(self, limit: int) -> StepArray:
+        return np.arange(0, limit + 1, self.k, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Log:
+    per_decade: float
+
+    def __call__(self, limit: int) -> StepArray:
+        n = np.arange(0, math.ceil(self.per_decade * math.log10(max(limit, 1))) + 2)
+        # Cut off behind the limit, where few steps a decade would overflow.
+        return np.unique(np.rint(np.minimum(10 ** (n / self.per_decade), limit + 1)).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class _Listed:
+    listed: tuple[int, ...]
+
+    def __call__(self, limit: int) -> StepArray:
+        return np.array(self.listed, np.int64)
+
+
+@dataclass(frozen=True)
+class _Paper:
+    s0: float
+    s1: float
+    t1: int
+
+    def __call__(self, limit: int) -> StepArray:
+        rate = (self.s1 - self.s0) / self.t1
+        n = np.arange(0, math.ceil(math.log1p(limit * rate / self.s0) / rate) + 2)
+        return np.unique(np.rint(self.s0 / rate * np.expm1(n * rate)).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class _Where:
+    scored: Callable[[int], bool]
+
+    def __call__(self, limit: int) -> StepArray:
+        return np.array([s for s in range(limit + 1) if self.scored(s)], np.int64)
 
 
 @dataclass(frozen=True)
@@ -51,7 +101,7 @@ class Schedule:
         """
         if isinstance(k, bool) or k != int(k) or k < 1:
             raise ValueError(f"k={k!r}: a whole number of at least 1 is expected.")
-        return cls(f"every {k} steps", first, last, (lambda limit: np.arange(0, limit + 1, k, dtype=np.int64),))
+        return cls(f"every {k} steps", first, last, (_Every(int(k)),))
 
     @classmethod
     def log(cls, per_decade: int = 10, *, first: bool = True, last: bool = True) -> Schedule:
@@ -67,13 +117,7 @@ class Schedule:
         """
         if not per_decade > 0:
             raise ValueError(f"per_decade={per_decade!r}: a number above 0 is expected.")
-
-        def steps(limit: int) -> StepArray:
-            n = np.arange(0, math.ceil(per_decade * math.log10(max(limit, 1))) + 2)
-            # Cut off behind the limit, where few steps a decade would overflow.
-            return np.unique(np.rint(np.minimum(10 ** (n / per_decade), limit + 1)).astype(np.int64))
-
-        return cls(f"{per_decade:g} steps per decade", first, last, (steps,))
+        return cls(f"{per_decade:g} steps per decade", first, last, (_Log(per_decade),))
 
     @classmethod
     def steps(cls, steps: Iterable[int], *, first: bool = True, last: bool = True) -> Schedule:
@@ -85,8 +129,8 @@ class Schedule:
         listed = list(steps)
         if not listed or any(isinstance(s, bool) or s != int(s) or s < 0 for s in listed):
             raise ValueError(f"steps={listed[:5]!r}: whole numbers of 0 or more are expected, at least one.")
-        array = np.unique(np.asarray(listed, np.int64))
-        return cls(f"{len(array)} listed steps", first, last, (lambda _limit: array,))
+        ascending = tuple(sorted({int(s) for s in listed}))
+        return cls(f"{len(ascending)} listed steps", first, last, (_Listed(ascending),))
 
     @classmethod
     def paper(
@@ -102,22 +146,15 @@ class Schedule:
         """
         if not (0 < s0 < s1 and t1 > 0):
             raise ValueError(f"s0={s0}, s1={s1}, t1={t1}: 0 < s0 < s1 and t1 > 0 are expected.")
-
-        def steps(limit: int) -> StepArray:
-            rate = (s1 - s0) / t1
-            n = np.arange(0, math.ceil(math.log1p(limit * rate / s0) / rate) + 2)
-            return np.unique(np.rint(s0 / rate * np.expm1(n * rate)).astype(np.int64))
-
-        return cls(f"paper (s0={s0:g}, s1={s1:g}, t1={t1:g})", first, last, (steps,))
+        return cls(f"paper (s0={s0:g}, s1={s1:g}, t1={t1:g})", first, last, (_Paper(s0, s1, t1),))
 
     @classmethod
     def where(cls, scored: Callable[[int], bool], *, first: bool = True, last: bool = True) -> Schedule:
-        """The steps for which `scored(step)` is true. It must depend on the step alone."""
+        """The steps for which `scored(step)` is true. It must depend on the step alone.
 
-        def steps(limit: int) -> StepArray:
-            return np.array([s for s in range(limit + 1) if scored(s)], np.int64)
-
-        return cls(f"steps chosen by {getattr(scored, '__name__', 'a function')}", first, last, (steps,))
+        It goes to other processes if `scored` does: a function of a module, not a lambda, where they are spawned.
+        """
+        return cls(f"steps chosen by {getattr(scored, '__name__', 'a function')}", first, last, (_Where(scored),))
 
     @classmethod
     def of(cls, value: object) -> Schedule:
@@ -190,7 +227,7 @@ class Plan:
         self.max_steps = max_steps
         self._rules = rules
         self._horizon = -1
-        self._known: frozenset[int] = frozenset()
+        self._known: list[int] = []
 
     def steps(self, limit: int | None = None) -> StepArray:
         """All planned steps up to `limit` (by default the last step), ascending; empty if open-ended and no limit."""
@@ -209,8 +246,12 @@ class Plan:
 
     def due(self, step: int) -> bool:
         """Whether `step` is to be scored."""
-        if step > self._horizon:
+        return bool(self.between(step - 1, step))
+
+    def between(self, after: int, through: int) -> list[int]:
+        """The planned steps later than `after`, up to `through`, ascending."""
+        if through > self._horizon:
             # Planned ahead in doublings, so that an open-ended run asks its rules rarely.
-            self._horizon = max(1024, 2 * step) if self.max_steps is None else max(self.max_steps, step)
-            self._known = frozenset(self.steps(self._horizon).tolist())
-        return step in self._known
+            self._horizon = max(1024, 2 * through) if self.max_steps is None else max(self.max_steps, through)
+            self._known = self.steps(self._horizon).tolist()
+        return self._known[bisect_right(self._known, after) : bisect_right(self._known, through)]

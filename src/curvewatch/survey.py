@@ -14,7 +14,7 @@ from torch import nn
 
 from curvewatch.batches import Batch, Batches
 from curvewatch.errors import ScoringError
-from curvewatch.roads import Road, candidates, full, head_of, plain_logits
+from curvewatch.roads import Road, candidates, full, head_of, model_inside, plain_logits, virtual_tokens
 from curvewatch.tokens import TokenSet
 from curvewatch.undisturbed import device_of
 
@@ -59,22 +59,26 @@ def survey(model: nn.Module, tokens: TokenSet, forward: Road | None = None) -> t
     Args:
         model: Unwrapped.
         tokens: What will be scored.
-        forward: The user's own road, taken as it is but for its shape.
+        forward: The user's own road; its shape is checked, and that it looks at no later token.
 
     Raises:
         ScoringError: See `Scorer.prepare`.
     """
+    if forward is None:
+        _check_decoder(model)
     _check_vocabulary(model, tokens)
     _check_context(model, tokens)
     batch = _survey_batch(model, tokens)
     if forward is not None:
         logits = forward(model, batch)
         found = Survey("forward", _checked_outputs(logits.shape[-1], tokens), _name(logits.dtype))
+        tolerance = ROUNDING.get(logits.dtype, LOW_PRECISION_ROUNDING)
+        _check_causal(_every_position(forward), "forward", model, batch, tolerance)
         return found, forward
     (plain, dtype) = _head_dtype(model, lambda: plain_logits(model, batch))
     outputs = _checked_outputs(plain.shape[-1], tokens)
     tolerance = ROUNDING.get(dtype, LOW_PRECISION_ROUNDING)
-    _check_causal(model, batch, plain, tolerance)
+    _check_causal(plain_logits, f"model={type(model).__name__}", model, batch, tolerance, plain)
     wanted = plain[batch.keep]
     for name, road in candidates(model):
         if name == "full" or _agrees(model, road, name, batch, wanted, tolerance):
@@ -128,7 +132,7 @@ def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def input_embeddings(model: nn.Module) -> Any:
     """The input embeddings of a transformers model; None for others."""
-    getter = getattr(model, "get_input_embeddings", None)
+    getter = getattr(model_inside(model), "get_input_embeddings", None)
     try:
         return getter() if getter is not None else None
     except (NotImplementedError, AttributeError):
@@ -155,7 +159,7 @@ def _checked_outputs(outputs: int, tokens: TokenSet) -> int:
 
 def context_limit(model: nn.Module) -> tuple[str, int] | None:
     """The most tokens that a model's configuration says it takes, with the setting's name; None if it says nothing."""
-    config = getattr(model, "config", None)
+    config = getattr(model_inside(model), "config", None)
     names = ("max_position_embeddings", "n_positions", "block_size", "max_seq_len")
     stated = [(name, getattr(config, name, None)) for name in names]
     limits = [(limit, name) for name, limit in stated if isinstance(limit, int) and limit > 0]
@@ -163,7 +167,10 @@ def context_limit(model: nn.Module) -> tuple[str, int] | None:
 
 
 def _check_context(model: nn.Module, tokens: TokenSet) -> None:
-    name, limit = context_limit(model) or ("", tokens.context)
+    stated = context_limit(model)
+    if stated is None:
+        return
+    name, limit = stated[0], stated[1] - virtual_tokens(model)  # a trained prompt takes its part of the context
     if limit < tokens.context - 1:
         # Also where positions are relative: longer sequences make some models rescale their positions for good.
         raise ScoringError(
@@ -172,20 +179,54 @@ def _check_context(model: nn.Module, tokens: TokenSet) -> None:
         )
 
 
-def _check_causal(model: nn.Module, batch: Batch, plain: torch.Tensor, tolerance: float) -> None:
+def _check_causal(
+    road: Road, what: str, model: nn.Module, batch: Batch, tolerance: float, before: torch.Tensor | None = None
+) -> None:
+    """Refuses logits that look ahead.
+
+    Args:
+        road: Gives the logits of all positions, [B, W, V].
+        what: Whose logits they are, for the message.
+        model: Unwrapped.
+        batch: Real sequences.
+        tolerance: As far as rounding may go.
+        before: The logits of `batch`, if they are known.
+    """
     width = batch.input_ids.shape[1]
     if width < 2:
         return
     half = width // 2
+    plain = road(model, batch) if before is None else before
     changed = batch.input_ids.clone()
     # Another id that certainly exists: the row's own tokens, turned round.
     changed[:, half:] = changed[:, half:].flip(1)
     changed[:, -1] = (changed[:, -1] + 1) % (int(batch.input_ids.max()) + 1)
-    again = plain_logits(model, _with_input(batch, changed))
+    again = road(model, _with_input(batch, changed))
     if _difference(again[:, :half], plain[:, :half]) > tolerance:
         raise ScoringError(
-            f"model={type(model).__name__}: its logits depend on later tokens, so they are no predictions of the next "
-            "one. Give a causal language model, or pass forward= if it needs another call to be causal."
+            f"{what}: its logits depend on later tokens, so they are no predictions of the next one. Give a causal "
+            "language model, or a forward= whose call of it is causal."
+        )
+
+
+def _every_position(forward: Road) -> Road:
+    """The user's road, asked for all positions; those of padding as well, of which nothing is expected."""
+
+    def road(model: nn.Module, batch: Batch) -> torch.Tensor:
+        everywhere = torch.ones_like(batch.keep)
+        index = torch.arange(everywhere.numel(), device="cpu")
+        whole = Batch(batch.input_ids, batch.attention_mask, everywhere, batch.input_ids.flatten(), index)
+        return forward(model, whole).reshape(*batch.keep.shape, -1)
+
+    return road
+
+
+def _check_decoder(model: nn.Module) -> None:
+    if getattr(getattr(model_inside(model), "config", None), "is_encoder_decoder", False) is True:
+        raise ScoringError(
+            f"model={type(model).__name__}: an encoder-decoder model. Causal (decoder-only) language models are "
+            "supported; to score the decoder on a fixed input, pass forward=, a function forward(model, batch) -> "
+            "logits that gives the encoder its input."
         )
 
 

@@ -58,6 +58,8 @@ class TokenSet:
 
     def __post_init__(self) -> None:
         _check(self)
+        if self.tokenizer is not None:
+            text_room.refuse_what_is_no_tokenizer(self.tokenizer)
         for array in (self.ids, self.starts, self.sequence_index, self.position):
             array.flags.writeable = False
 

@@ -59,8 +59,10 @@ _OPTIONAL = (
     "target_text",
     "vocabulary_id",
     "vocabulary_text",
+    "due_step",
     *(dataset.name for dataset in (*layout.SAMPLES, *layout.COUNTS)),
 )
+_OPTIONAL_ATTRIBUTES = ("weights",)
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")
 _NUMBERS = {"format_version", "max_steps", "max_overhead", "chance", "vocab_size", "model_vocab_size"}
 _JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list}
@@ -195,7 +197,10 @@ def _check_set(h5: h5py.File, name: str | None) -> None:
 
 def _check_attributes(holder: h5py.Group, names: Sequence[str] | dict[str, str]) -> None:
     for name in names:
+        if name in _OPTIONAL_ATTRIBUTES and name not in holder.attrs:
+            continue
         value = attribute(holder, name)
+        _require(name != "weights" or value in layout.WEIGHTS, f"weights: {str(value)[:80]!r}")
         if name in _JSON:
             parsed(value, _JSON[name])
 

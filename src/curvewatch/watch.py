@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from curvewatch import provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError
-from curvewatch.keeper import Keeper
+from curvewatch.keeper import Keeper, passed
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import AUTO, TRAINING, given_for
 from curvewatch.live.metrics import Table
@@ -30,8 +30,9 @@ from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
 from curvewatch.tokens import TokenSet
 from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
+from curvewatch.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
 from curvewatch.training_counts import TrainingCounts, batch_tokens
-from curvewatch.undisturbed import Around, device_of, nothing_around, unwrap
+from curvewatch.undisturbed import Around, device_of, nothing_around
 from curvewatch.watch_input import default_schedule, named_sets
 
 logger = logging.getLogger("curvewatch")
@@ -53,6 +54,8 @@ class Watch:
         max_steps: Planned last step; None if open-ended.
         schedule: A `Schedule`, or what `Schedule.of` takes. None: the host's logging steps; in a loop without any,
             ten steps a decade and every fiftieth part of the run.
+        model: `model(module) -> nn.Module`, the model to score in what `observe` is given; None: it is found, or
+            refused where it is not clear (see `trained.trained_model`).
         forward: `forward(model, batch) -> logits`, for models that can't be called as `model(input_ids)`.
         batch_size: Sequences scored at once, or "auto".
         on_error: "warn" (log, and train on) or "raise" (on all ranks), for failures after the start.
@@ -77,6 +80,7 @@ class Watch:
         *,
         max_steps: int | None = None,
         schedule: object = None,
+        model: ChooseModel | None = None,
         forward: Callable[[Any, Batch], Any] | None = None,
         batch_size: int | str = "auto",
         on_error: str = "warn",
@@ -84,6 +88,11 @@ class Watch:
         max_overhead: float | None = None,
         live: Live | None = None,
     ) -> None:
+        if model is not None and (isinstance(model, nn.Module) or not callable(model)):
+            raise TypeError(
+                f"model={type(model).__name__}: a function is expected that is given the host's module and returns the "
+                "model to score, for example model=lambda module: module.lm."
+            )
         if on_error not in ON_ERROR:
             raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
         if log is not None and not callable(log):
@@ -96,6 +105,7 @@ class Watch:
         self.path = os.path.abspath(os.fspath(path))  # the script may change its folder later
         self.max_steps = max_steps
         self.schedule = Schedule.of(schedule) if schedule is not None else None
+        self._choose = model
         self._forward = forward
         self._scorers = {name: Scorer(one, batch_size=batch_size, forward=forward) for name, one in self.tokens.items()}
         self._automatic_batches = batch_size == "auto"
@@ -106,6 +116,9 @@ class Watch:
 
     def _reset(self) -> None:
         self.plan: Plan | None = None
+        self._found: tuple[nn.Module, Trained] | None = None  # what was given, and the model in it
+        self._optimizers: tuple[Any, ...] = ()
+        self._around: Around = nothing_around
         self._keeper: Keeper | None = None
         self.showing: Showing | None = None
         # From the beginning: a loop that is resumed counts a batch before its first observation.
@@ -113,7 +126,8 @@ class Watch:
         self._sampler: TextSampler | None = None
         self._last_scored = -1
         self._sinks: Sequence[Sink] = ()
-        self._last_step = -1
+        self._last_step = -1  # planned steps up to it are rows, or on record
+        self._reached = -1  # the last step that was seen, due or not
         self._failures = 0
         self._failures_in_all = 0
         self._aside = False
@@ -133,6 +147,8 @@ class Watch:
         around: Around = nothing_around,
         host: dict[str, Any] | None = None,
         counts_batches: bool = False,
+        optimizers: Iterable[Any] = (),
+        again: bool = False,
     ) -> None:
         """Checks everything, and creates or continues the run file. A collective on several ranks.
 
@@ -147,9 +163,11 @@ class Watch:
             around: Opened around each scoring; the host's precision context.
             host: The host's name and settings, for the record.
             counts_batches: Whether the host calls `count` for every batch.
+            optimizers: The host's; what they hold is what training changes.
+            again: Whether the host gave its last try up and begins again: the rows of that one are dropped.
 
         Raises:
-            ScoringError: If model and token set don't fit.
+            ScoringError: If model and token set don't fit, or it is not clear which model is meant.
             RunFileError: If the file can't be created or continued; see `RunFile.start`.
             ValueError: If the schedule can't be planned.
         """
@@ -160,6 +178,8 @@ class Watch:
         if self.schedule is None:
             self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
+        self._optimizers, self._around = tuple(optimizers), around
+        model = self._model_in(model)
         for scorer in self._scorers.values():
             scorer.prepare(model, around)
         if self.live.prompts is not None:
@@ -172,19 +192,37 @@ class Watch:
             self.counts = TrainingCounts()
         if self.counts is not None:
             self.counts.begin(max(one.prepared.vocab_size for one in self._scorers.values()))
-        self._open_file(unwrap(model), step, host or {"name": "plain loop"})
+        self._open_file(model, step, host or {"name": "plain loop"}, again)
+        if ranks.rank() == 0:
+            assert self._found is not None
+            logger.info("watching %s", self._found[1])
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
         for sink in self._sinks:
             if isinstance(sink, WandbSink):
                 sink.about = self._about()
-        self._from_step = step
+        self._from_step = self._reached = step
         self._cost = Cost(self._max_overhead)
 
-    def _open_file(self, model: nn.Module, step: int, host: dict[str, Any]) -> None:
+    def _model_in(self, given: nn.Module) -> nn.Module:
+        """The model in what the host gives; looked for again when it gives another one."""
+        if self._found is None or self._found[0] is not given:
+            width = min(one.context for one in self.tokens.values()) - 1
+            found = trained_model(
+                given,
+                self._choose,
+                optimizers=self._optimizers,
+                whole=self._forward is not None,
+                width=min(width, TRIAL_TOKENS),
+                around=self._around,
+            )
+            self._found = (given, found)
+        return self._found[1].model
+
+    def _open_file(self, model: nn.Module, step: int, host: dict[str, Any], again: bool) -> None:
         assert self.plan is not None
         # Rank 0 alone has the file; what it finds, and why it can't go on, all ranks learn together.
-        found: tuple[str | None, int, dict[str, Any]] = (None, -1, {})
+        found: tuple[str | None, tuple[int, int], dict[str, Any]] = (None, (-1, -1), {})
         failure: Exception | None = None
         if ranks.rank() == 0:
             try:
@@ -196,17 +234,16 @@ class Watch:
                     self._session(model, host),
                     self._max_overhead,
                 )
-                self._keeper = Keeper(self.path, records, plan, self._given, self.live, step)
+                self._keeper = Keeper(self.path, records, plan, self._given, self.live, step, again)
                 self.showing = self._keeper.showing
-                found = (None, self._keeper.last_step, self._keeper.scorer_settings())
+                found = (None, (self._keeper.last_step, self._keeper.settled), self._keeper.scorer_settings())
                 if self.counts is not None:
                     self._count_from(self._keeper, step)
             except Exception as error:
                 # Whatever it is: the other ranks wait to hear of it.
-                failure, found = error, (f"{type(error).__name__}: {error}", -1, {})
+                failure, found = error, (f"{type(error).__name__}: {error}", (-1, -1), {})
                 self.close()
-        reason, self._last_step, settings = ranks.from_first(found)
-        self._last_scored = self._last_step
+        reason, (self._last_scored, self._last_step), settings = ranks.from_first(found)
         if reason is not None:
             raise failure or RunFileError(f"on rank 0: {reason}")
         for name, scorer in self._scorers.items():
@@ -223,7 +260,10 @@ class Watch:
 
     def _session(self, model: nn.Module, host: dict[str, Any]) -> dict[str, Any]:
         prompts = self.live.prompts
-        return {**provenance.of_session(model, host), **({"prompts": prompts.settings} if prompts is not None else {})}
+        about = provenance.of_session(model, host)
+        if self._found is not None:
+            about["model"].update(self._found[1].settings)
+        return {**about, **({"prompts": prompts.settings} if prompts is not None else {})}
 
     def _set_record(self, name: str) -> SetRecord:
         scorer, given = self._scorers[name], self._given[name]
@@ -258,11 +298,21 @@ class Watch:
     # ------------------------------------------------------------------ the one verb
 
     def due(self, step: int) -> bool:
-        """Whether `observe` would score at `step`. The same on all ranks."""
-        return self.plan is not None and not self._aside and step > self._last_step and self.plan.due(step)
+        """Whether `observe` would score at `step`: for it, or for a planned step that the counter jumped over.
+
+        The same on all ranks.
+        """
+        return not self._aside and bool(self._pending(step))
+
+    def _pending(self, step: int) -> list[int]:
+        """The planned steps up to `step` that are neither rows nor on record as skipped."""
+        return self.plan.between(self._last_step, step) if self.plan is not None else []
 
     def observe(self, model: nn.Module, step: int, *, force: bool = False) -> dict[str, float] | None:
         """Scores the model if `step` is due: after the update, before the next one. A collective on several ranks.
+
+        Planned steps since the one seen before are due too, where the counter jumps (several optimizers, say): the row
+        stands for the latest of them, and the others are put on record as skipped.
 
         Args:
             model: The live model, left exactly as it was.
@@ -278,17 +328,20 @@ class Watch:
         if self.plan is None:
             # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))
+        self._reached = max(self._reached, step)
         if not (self.due(step) or (force and not self._aside and step > self._last_step)):
             return None
-        if not (force or self._affordable(step)):
+        planned = self._pending(step)
+        if not (force or self._affordable(step, planned)):
             return None
         began = time.perf_counter()
         try:
+            model = self._model_in(model)
             observations, seconds = self._score(model)
             counts_V = self.counts.total() if self.counts is not None else None
         except Exception as error:
             # Ranks have agreed on what a scorer can fail by; whatever else there is must not stop training either.
-            self._scoring_failed(step, error)
+            self._scoring_failed(step, planned or [step], error)
             return None
         finally:
             self._last_step = step
@@ -298,6 +351,7 @@ class Watch:
         self._last_scored = step
         if self._keeper is not None:
             counts = self._counts_by_set(step, counts_V)
+            self._keeper.skip([one for one in planned if one < step], passed(step))
             failure = self._keeper.record(step, observations, seconds, counts) or failure
             try:
                 shown.add(self._keeper.metrics(step, observations, seconds, counts))
@@ -376,20 +430,20 @@ class Watch:
                     raise
                 self._report(f"logging through {getattr(sink, '__name__', type(sink).__name__)}", step, error)
 
-    def _affordable(self, step: int) -> bool:
+    def _affordable(self, step: int, planned: Sequence[int]) -> bool:
         """Whether the budget allows an observation; rank 0's clock decides, and all ranks hear of it."""
-        if self._max_overhead is None or step in (self._from_step, self.max_steps):
+        if self._max_overhead is None or step == self._from_step or self.max_steps in planned:
             return True
         if ranks.all_true(ranks.rank() != 0 or self._cost.affordable()):
             return True
         self._last_step = step
         if self._keeper is not None:
-            self._keeper.recorder.skip(step, "budget")
+            self._keeper.skip(planned, "budget")
         return False
 
     # ------------------------------------------------------------------ trouble, and the end
 
-    def _scoring_failed(self, step: int, error: Exception) -> None:
+    def _scoring_failed(self, step: int, planned: Sequence[int], error: Exception) -> None:
         if self._on_error == "raise":
             raise error
         self._failures += 1
@@ -401,7 +455,7 @@ class Watch:
             why += "; the watch stepped aside"
             logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._failures)
         if self._keeper is not None:
-            self._keeper.recorder.skip(step, why)
+            self._keeper.skip(planned, why)
             self._send(Metrics(_own_keys({"step": step, **self._troubles()})), step)
 
     def _report(self, what: str, step: int, error: Exception) -> Exception:
@@ -422,7 +476,7 @@ class Watch:
             ScoringError: If model and token set don't fit.
         """
         schedule = self.schedule or default_schedule(self.max_steps)
-        seconds = 0.0
+        model, seconds = self._model_in(model), 0.0
         for scorer in self._scorers.values():
             scorer.prepare(model)
             seconds += scorer.time_pass(model)
@@ -475,6 +529,7 @@ class Watch:
 
     def finish(self, model: nn.Module, step: int) -> None:
         """The end of training: scores the last step if the schedule wants it and it was not foreseen, and closes."""
+        self._reached = max(self._reached, step)
         if self.plan is not None and self.plan.schedule.last and step > 0:
             self.observe(model, step, force=True)
         self._end(well=True)
@@ -488,10 +543,18 @@ class Watch:
         self._end(well=False)
 
     def _end(self, *, well: bool) -> None:
-        self._aside = True
+        stepped_aside, self._aside = self._aside, True
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
+        if well and self.plan is not None:
+            # What was passed before this is on record, unless nobody looked any more.
+            keeper.skip(
+                self._pending(self._reached),
+                "the watch had stepped aside" if stepped_aside else "training ended unscored",
+            )
+            to_come = self.plan.between(max(self._last_step, self._reached), self.max_steps or -1)
+            keeper.skip(to_come, f"training ended at step {self._reached}")
         try:
             if last := keeper.showing.close(tables=well):
                 self._send(last, self._last_scored)

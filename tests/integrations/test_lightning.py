@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from curvewatch import Scorer, open_run
-from curvewatch.integrations.lightning import CurveWatchCallback, language_model
+from curvewatch.integrations.lightning import CurveWatchCallback
 from tests.support.hosts import Watching, adamw, loader, run
 from tests.support.keys import always, unknown
 from tests.support.models import PlainLM, gpt2, random_tokens
@@ -111,19 +111,6 @@ class Module(LightningModule):
 
     def configure_optimizers(self) -> Any:
         return adamw(self)
-
-
-def test_which_model_is_scored() -> None:
-    one, plain = gpt2(), PlainLM()
-    inside = Module(plain=plain, network=torch.nn.ModuleDict({"lm": one}))
-    assert language_model(inside) is one
-    several = Module(plain=plain, student=one, teacher=gpt2())
-    assert language_model(several) is several
-    assert language_model(only := Module(plain=plain)) is only
-    headless = Module(plain=plain, encoder=gpt2().transformer)
-    assert language_model(headless) is headless
-    compiled = Module(plain=plain, lm=torch.compile(one, backend="eager"))
-    assert language_model(compiled) is one
 
 
 def fit(tmp_path: Path, module: Any, **settings: Any) -> Any:

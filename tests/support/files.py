@@ -27,13 +27,17 @@ def row(step: int, n: int | dict[str, int] = 35) -> Row:
 
 
 def start(
-    path: Path, tokens: TokenSet | dict[str, TokenSet] | None = None, keep: int = -1, planned: Sequence[int] = (0, 5)
+    path: Path,
+    tokens: TokenSet | dict[str, TokenSet] | None = None,
+    keep: int = -1,
+    planned: Sequence[int] = (0, 5),
+    weights: str = "training",
 ) -> RunFile:
     """Creates or continues a run file."""
     given: Any = tokens if tokens is not None else random_tokens()
     sets = given if isinstance(given, dict) else {"eval": given}
     records = {name: SetRecord(one, VOCABULARY, {"batch_size": 4, "road": "full"}) for name, one in sets.items()}
-    plan = RunPlan(100, np.array(planned, np.int64), "every 5 steps", {"host": {"name": "test"}})
+    plan = RunPlan(100, np.array(planned, np.int64), "every 5 steps", {"host": {"name": "test"}}, weights=weights)
     return RunFile.start(path, records, plan, keep)
 
 

@@ -165,13 +165,19 @@ def _plan(run: Run, moment: Moment) -> Iterator[Finding]:
     if not len(moment):
         return
     last = int(moment.steps_T[-1])
-    missing = np.setdiff1d(planned[planned <= last], moment.steps_T)
+    with run.group() as group:
+        skipped = group["skipped_step"][:]
+    missing = np.setdiff1d(planned[planned <= last], np.union1d(moment.steps_T, skipped))
     if len(missing):
         some = ", ".join(f"{step:,}" for step in missing[:8])
         more = f" and {len(missing) - 8:,} more" if len(missing) > 8 else ""
         yield Finding(BAD, "plan", f"{len(missing):,} planned observations are missing: steps {some}{more}.")
     elif len(planned):
         yield Finding(GOOD, "plan", f"no observation is missing up to step {last:,}")
+    if n_skipped := len(np.intersect1d(planned, skipped)):
+        yield Finding(
+            NOTE, "plan", f"{n_skipped:,} planned steps were not scored; skipped_step says which, skipped_why why not"
+        )
     if run.max_steps and last < run.max_steps:
         yield Finding(NOTE, "end", f"at step {last:,} of {run.max_steps:,}: running, or stopped early")
     window = final_window(moment.steps_T, run.max_steps or last)

@@ -65,6 +65,8 @@ def dataset_of(run: Run, *, measures: bool = False) -> Any:
         variables[name] = (("step", "token"), lazy, _attributes(name))
     with run.group() as group:
         variables["seconds"] = ("step", group["seconds"][: len(moment)], _attributes("seconds"))
+        if "due_step" in group:
+            variables["due_step"] = ("step", group["due_step"][: len(moment)], _attributes("due_step"))
     variables["time"] = ("step", moment.times_T, _attributes("time"))
     for name in ("sequence_index", "position", "target"):
         variables[name] = ("token", getattr(tokens, name), _attributes(name))

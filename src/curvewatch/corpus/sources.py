@@ -132,11 +132,17 @@ class TextCorpus:
     def blocks(self) -> Iterator[tuple[Int64, int]]:
         """See `Corpus`."""
         done = 0
+
+        def pieces(file: TextIO) -> Iterator[str]:
+            nonlocal done
+            for part in _pieces_of(file):
+                done += len(part.encode())
+                yield part
+
         try:
             with open(self._path, encoding="utf-8") as file:
-                for part in _pieces_of(file):
-                    done += len(part.encode())
-                    for piece in _slices(text.encode(self.tokenizer, part)):
+                for ids in text.encode_pieces(self.tokenizer, pieces(file)):
+                    for piece in _slices(ids):
                         yield piece, done
         except UnicodeDecodeError as error:
             raise ValueError(f"corpus={self._path}: it is no UTF-8 text ({error}).") from error

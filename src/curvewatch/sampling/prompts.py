@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from curvewatch.text import decode, encode
+from curvewatch.text import decode, encode, refuse_what_is_no_tokenizer
 from curvewatch.token_input import as_ids
 
 
@@ -50,6 +50,8 @@ class Prompts:
         bos: int | None = None,
         eos: int | str | None = "auto",
     ) -> None:
+        if tokenizer is not None:
+            refuse_what_is_no_tokenizer(tokenizer)
         self.tokenizer = tokenizer
         self.max_new_tokens = _whole("max_new_tokens", max_new_tokens, 1)
         self.temperature = _temperature(temperature)

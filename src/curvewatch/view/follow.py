@@ -1,7 +1,8 @@
 """Follower: reads a run file as it grows, and keeps what a person watches. It knows no screen.
 
 Its numbers come from `LiveMetrics`, as the ones that are logged during the run do, and are equal to them; only the
-mean entropy differs in the fourth digit, since the file keeps entropies as float16. Suffixes: T observations, N tokens.
+mean entropy differs in the fourth digit where an older file keeps entropies as float16. Suffixes: T observations, N
+tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from curvewatch.view.state import State
 
 BLOCK_BYTES = 32 << 20
 """Read at once. A reader in the file makes the writer's commits wait in the journal, so each visit is short."""
-ROW_BYTES = 7
+ROW_BYTES = 9
 CONTEXT_TOKENS = 40
 IDLE_POLLS = 30
 """After so many looks at the file's date alone it is opened anyway: some file systems are late with dates."""

@@ -1,0 +1,50 @@
+"""Speaking: what curvewatch says through `logging` names its sender, also where no host has configured logging.
+
+Python's last resort prints the bare message, so that "scoring failed" stands among a host's own lines as if the host
+had said it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+NAME = "curvewatch"
+
+
+class LastResort(logging.Handler):
+    """Prints "curvewatch: message" to stderr, unless another handler hears the record.
+
+    Whether one does is looked up for each record: many hosts configure logging only after their imports.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter(f"{NAME}: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints the record if nobody else does; never raises."""
+        if self._heard_elsewhere(record.name):
+            return
+        try:
+            # Today's stderr: notebooks and tests replace it.
+            if sys.stderr is not None:
+                sys.stderr.write(self.format(record) + "\n")
+                sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
+
+    def _heard_elsewhere(self, name: str) -> bool:
+        place: logging.Logger | None = logging.getLogger(name)
+        while place is not None:
+            if any(handler is not self for handler in place.handlers):
+                return True
+            place = place.parent if place.propagate else None
+        return False
+
+
+def speak() -> None:
+    """Puts the last resort on curvewatch's logger, once however often the package is imported."""
+    logger = logging.getLogger(NAME)
+    if not any(type(handler).__name__ == LastResort.__name__ for handler in logger.handlers):
+        logger.addHandler(LastResort())

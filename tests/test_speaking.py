@@ -1,0 +1,64 @@
+"""What is said through `logging` names its sender, and is said once."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+import curvewatch
+from tests.support.process import environment
+
+SAY = "import logging, curvewatch\nlogger = logging.getLogger('curvewatch')\n"
+WARN = "logger.warning('set %s is empty', 'web')\n"
+
+
+def said(code: str) -> str:
+    """What a fresh interpreter prints to stderr."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment())
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_without_configured_logging_the_sender_is_named() -> None:
+    assert said(SAY + WARN) == "curvewatch: set web is empty\n"
+    assert said(SAY + "logger.info('a detail')") == ""
+    trace = said(SAY + "try: 1 / 0\nexcept Exception as error: logger.error('scoring failed', exc_info=error)")
+    assert trace.startswith("curvewatch: scoring failed\nTraceback")
+    assert "ZeroDivisionError" in trace
+
+
+def test_a_real_warning_names_its_sender() -> None:
+    code = "from curvewatch import recorder\nrecorder.logger.error('rows wait')"
+    assert said(code) == "curvewatch: rows wait\n"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_where_the_application_configures_logging_nothing_is_doubled(when: str) -> None:
+    configure = "logging.basicConfig(format='%(levelname)s %(name)s %(message)s')\n"
+    code = "import logging\n" + (configure + SAY if when == "before" else SAY + configure) + WARN
+    assert said(code) == "WARNING curvewatch set web is empty\n"
+
+
+def test_a_handler_on_our_logger_is_the_only_one_to_speak() -> None:
+    own = "handler = logging.StreamHandler()\nlogger.addHandler(handler)\nlogger.propagate = False\n"
+    assert said(SAY + own + WARN) == "set web is empty\n"
+
+
+def test_without_propagation_the_roots_handler_does_not_count() -> None:
+    code = SAY + "logging.basicConfig(format='root %(message)s')\nlogger.propagate = False\n" + WARN
+    assert said(code) == "curvewatch: set web is empty\n"
+
+
+def test_imported_twice_it_speaks_once() -> None:
+    again = "import importlib, sys\ndel sys.modules['curvewatch.speaking']\nimportlib.reload(curvewatch)\n"
+    assert said(SAY + again + WARN) == "curvewatch: set web is empty\n"
+
+
+def test_pytest_hears_it(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+    assert curvewatch.__version__
+    logging.getLogger("curvewatch").warning("heard")
+    assert caplog.messages == ["heard"]
+    assert "curvewatch: heard" not in capsys.readouterr().err
