@@ -83,7 +83,9 @@ class CurveWatchCallback(WatchCallback, Callback):
         """The last step of a training that is stopped early: after it averages may take the weights' place."""
         stops = bool(trainer.should_stop) and bool(getattr(trainer.fit_loop, "_can_stop_early", True))
         if ranks.all_true(stops):
+            self._ended = True  # here, too, the last update is counted as done
             self.watch.observe_last(pl_module, trainer.global_step)
+            self._ended = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Of a run that is resumed here the token counts are known; checkpoints are put together on all ranks."""
