@@ -2,6 +2,8 @@
 # The CPU build of PyTorch is small; for GPUs give another: make demo TORCH=torch
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+# Tests run in as many processes, each with one thread of PyTorch; a file's tests stay together, as they share fixtures.
+PROCESSES ?= 2
 DEMO := .venv-demo
 DEV := .venv
 
@@ -12,7 +14,7 @@ demo: $(DEMO)/installed  ## pretrain a small GPT-2 with the callback on a CPU, t
 	WANDB_MODE=offline OMP_WAIT_POLICY=PASSIVE $(DEMO)/bin/python examples/pretrain_trainer.py configs/trainer/demo.yaml $(ARGS)
 
 test: $(DEV)/installed browser  ## all tests
-	WANDB_MODE=offline $(DEV)/bin/python -m pytest $(ARGS)
+	WANDB_MODE=offline $(DEV)/bin/python -m pytest -n $(PROCESSES) --dist loadscope $(ARGS)
 
 lint: $(DEV)/installed  ## style and types
 	$(DEV)/bin/ruff check

@@ -20,6 +20,8 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     TRANSFORMERS_VERBOSITY="error",
 )
+# Nor the width of a terminal that none of these is written to: processes beside this one are given 80 columns.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -130,6 +130,13 @@ def test_report_and_figures(made: Path, tmp_path: Path) -> None:
     )}  # fmt: skip
 
 
+def test_paths_are_printed_whole_however_narrow_the_terminal(made: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("curvewatch.cli.common.out.width", 20)
+    page = tmp_path / "a page with a rather long name.html"
+    assert call("report", made / "run2.h5", "-o", page).stdout == f"{page}\n"
+    assert f"{made / 'run2.h5'}\n" in call("info", made / "run2.h5").stdout
+
+
 def test_doctor_finds_a_healthy_file_healthy(made: Path) -> None:
     assert "healthy" in call("doctor", made / "run2.h5").stdout
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from curvewatch import Scorer, ScoringError
 from curvewatch.scoring import plain_reference
-from tests.support.models import CONTEXT, VOCABULARY, PlainLM, gpt2, random_tokens
+from tests.support.models import CONTEXT, VOCABULARY, PlainLM, best_road, gpt2, random_tokens
 
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -37,6 +37,8 @@ def build(kind: str) -> Any:
     import transformers
 
     model_class, config_class, settings = KINDS[kind]
+    if not hasattr(transformers, model_class) and transformers.__version__ < "4.57":
+        pytest.skip(f"NOT RUN: transformers {transformers.__version__} has no {model_class} yet")
     config = getattr(transformers, config_class)(**{**SHAPE, **settings})
     torch.manual_seed(0)
     model = getattr(transformers, model_class)(config).eval()
@@ -52,7 +54,7 @@ def test_every_kind_of_head(kind: str, ragged: bool) -> None:
     model, tokens = build(kind), random_tokens(ragged=ragged)
     scorer = Scorer(tokens, batch_size=3)
     found = scorer.score(model)
-    assert scorer.prepared.road == "logits_to_keep"
+    assert scorer.prepared.road == best_road(type(model))
     assert scorer.prepared.vocab_size == VOCABULARY
     expected = plain_reference(model, tokens)
     assert expected.std() > 0.1
@@ -243,4 +245,4 @@ def test_wrapped_models_are_scored_inside() -> None:
     wrapped = torch.compile(model, backend="aot_eager")
     scorer = Scorer(tokens)
     assert np.array_equal(scorer.score(wrapped).surprisal_bits, Scorer(tokens).score(model).surprisal_bits)
-    assert scorer.prepared.road == "logits_to_keep"
+    assert scorer.prepared.road == best_road(type(model))

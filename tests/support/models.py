@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -34,19 +35,37 @@ class PlainLM(nn.Module):
         return self.head(self.dropout(torch.tanh(self.second(h))))
 
 
+def best_road(model_class: type) -> str:
+    """The road on which a model of transformers is scored: its own argument, which older versions don't have."""
+    import transformers
+
+    recent = int(transformers.__version__.split(".")[0]) >= 5
+    takes_a_mask = "logits_to_keep" in signature(model_class.forward).parameters  # type: ignore[attr-defined]
+    return "logits_to_keep" if recent or takes_a_mask else "head_hook"
+
+
 def gpt2(dropout: float = 0.0, seed: int = 0, **settings: Any) -> Any:
     """A GPT-2 of two layers that takes no loss arguments, so that every host computes the same loss."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     class PlainLossGPT2(GPT2LMHeadModel):
-        def forward(self, input_ids=None, attention_mask=None, labels=None, logits_to_keep=0, use_cache=None):
-            return super().forward(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                labels=labels,
-                logits_to_keep=logits_to_keep,
-                use_cache=use_cache,
-            )
+        if best_road(GPT2LMHeadModel) == "logits_to_keep":
+
+            def forward(self, input_ids=None, attention_mask=None, labels=None, logits_to_keep=0, use_cache=None):
+                return super().forward(
+                    input_ids=input_ids,
+                    attention_mask=attention_mask,
+                    labels=labels,
+                    logits_to_keep=logits_to_keep,
+                    use_cache=use_cache,
+                )
+
+        else:
+
+            def forward(self, input_ids=None, attention_mask=None, labels=None, use_cache=None):
+                return super().forward(
+                    input_ids=input_ids, attention_mask=attention_mask, labels=labels, use_cache=use_cache
+                )
 
     shape = {"vocab_size": VOCABULARY, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 2}
     rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)

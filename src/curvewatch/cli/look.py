@@ -48,7 +48,8 @@ def info(file: RunPath, set_name: SetName = None) -> None:
         grid = Table.grid(padding=(0, 2))
         for name, value in facts(run):
             grid.add_row(f"[dim]{name}[/]", escape(value))
-        out.print(f"[bold]{escape(str(file))}[/]" + (f" · set {escape(run.set_name)}" if len(run.sets) > 1 else ""))
+        named = f" · set {escape(run.set_name)}" if len(run.sets) > 1 else ""
+        out.print(f"[bold]{escape(str(file))}[/]{named}", soft_wrap=True)
         out.print(grid)
 
 

@@ -55,7 +55,7 @@ def ngrams(
     with progressing("counting") as progress:
         found = count_ngrams(source, token_set, n_max=n_max, progress=lambda done, of: progress(done, of or 0))
     found.save(output)
-    out.print(str(output), markup=False)
+    out.print(str(output), markup=False, soft_wrap=True)
     n_vocabulary = int((found.token_counts_V > 0).sum())
     note(f"{found.total_tokens:,} tokens counted, {n_vocabulary:,} different ones; {len(token_set):,} tokens scored")
     for n, (bits_N, counts_N) in enumerate(zip(found.surprisal_bits_nN, found.counts_nN, strict=True), 1):

@@ -59,7 +59,7 @@ def score(
             source=", ".join(str(place.absolute()) for place in checkpoints),
             progress=progress,
         )
-    out.print(str(output), markup=False)
+    out.print(str(output), markup=False, soft_wrap=True)
     note(f"{len(run):,} observations")
 
 

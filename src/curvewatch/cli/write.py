@@ -52,7 +52,7 @@ def report(
     runs = [opened(file, set_name) for file in files]
     with saying() as say:
         write_report(runs, output, title=title, say=say)
-    out.print(str(output), markup=False)
+    out.print(str(output), markup=False, soft_wrap=True)
     note(f"{output.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
@@ -77,4 +77,4 @@ def figures(
         for text in one.notes:
             note(f"{one.name}: {text}")
     for path in write_figures(findings, output, wanted):
-        out.print(str(path), markup=False)
+        out.print(str(path), markup=False, soft_wrap=True)
