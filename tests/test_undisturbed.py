@@ -129,11 +129,15 @@ def test_batch_norm_is_not_moved() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_inside_the_scripts_own_autocast(tmp_path: Any) -> None:
+@pytest.mark.parametrize("patched", [False, True])
+def test_inside_the_scripts_own_autocast(patched: bool, tmp_path: Any) -> None:
     """Autocast keeps casts of the weights; those made without gradients must not reach the next training step."""
 
     def train(watched: bool) -> list[torch.Tensor]:
         model = gpt2(0.1, seed=1).train()
+        if patched:  # as accelerate does, with an autocast that is made once
+            model._original_forward = model.forward
+            model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         torch.manual_seed(0)
         watch = Watch(random_tokens(), tmp_path / "curves.h5", schedule=1) if watched else None
@@ -142,6 +146,7 @@ def test_inside_the_scripts_own_autocast(tmp_path: Any) -> None:
             with torch.autocast("cpu", torch.bfloat16):
                 if watch is not None:
                     watch.observe(model, step)
+                    assert torch.is_autocast_cache_enabled()
                 loss = model(input_ids=ids, labels=ids).loss
             loss.backward()
             optimizer.step()
@@ -152,6 +157,24 @@ def test_inside_the_scripts_own_autocast(tmp_path: Any) -> None:
 
     assert all(map(torch.equal, train(False), train(True)))
     assert open_run(tmp_path / "curves.h5").steps.tolist() == [0, 1, 2]
+
+
+def test_casts_that_a_script_keeps_are_left_to_it() -> None:
+    """One autocast around several steps trains with stale casts; watched, it does the same."""
+
+    def train(watched: bool) -> torch.Tensor:
+        model, scorer = PlainLM(seed=1), Scorer(random_tokens())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        ids = torch.arange(32).view(2, 16)
+        with torch.autocast("cpu", torch.bfloat16):
+            for _ in range(3):
+                model(ids).float().logsumexp(-1).sum().backward(retain_graph=True)
+                optimizer.step()
+                if watched:
+                    scorer.score(model)
+        return model.head.weight.detach().clone()
+
+    assert torch.equal(train(False), train(True))
 
 
 def test_unwrap() -> None:

@@ -74,6 +74,7 @@ class Window:
             # Entered first, so left last: even the restoring of buffers draws on no random stream.
             stack.enter_context(_random_streams(self._model))
             stack.enter_context(torch.no_grad())
+            stack.enter_context(_no_casts_kept(self._model, self._around))
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(_reshard, self._model)
             stack.callback(self._restore_buffers, before, copies)
@@ -119,6 +120,24 @@ def _reshard(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "_get_fsdp_state") and hasattr(module, "reshard"):
             cast(Any, module).reshard()
+
+
+@contextmanager
+def _no_casts_kept(model: nn.Module, around: Around) -> Iterator[None]:
+    # Inside a script's own autocast, PyTorch before 2.11 would hand casts of the weights that were made here, without
+    # gradients, to the next training step, whose weights would then get no gradient, without a word.
+    if not any(torch.is_autocast_enabled(kind) for kind in {"cpu", device_of(model).type} - {"meta"}):
+        yield  # leaving an autocast of the host's own (`around`) drops its casts
+        return
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)
+        # An autocast made before this one (accelerate puts one around `forward`) brings its own setting with it.
+        if around is not nothing_around or hasattr(model, "_original_forward"):
+            torch.clear_autocast_cache()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from curvewatch import open_run
 from tests.support.hosts import Watching, run
@@ -43,9 +44,14 @@ def test_rows(host: str, case: str, tmp_path: Path) -> None:
     assert_rows_are_the_training_models(path, snapshots, training.model, tokens, range(5), **precision)
 
 
+GROUPED: dict[str, Any] = {"train_sampling_strategy": "group_by_length"}
+if not hasattr(TrainingArguments, "train_sampling_strategy"):
+    GROUPED = {"group_by_length": True}
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [{"train_sampling_strategy": "group_by_length"}, {"max_grad_norm": 1.0, "lr_scheduler_type": "cosine"}],
+    [GROUPED, {"max_grad_norm": 1.0, "lr_scheduler_type": "cosine"}],
     ids=["group_by_length", "clipping-and-cosine"],
 )
 def test_arguments_of_the_trainer(arguments: dict[str, Any], tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ What sits beside is made by a `Beside`: the adapter of a watch, or an intruder t
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -137,7 +139,8 @@ def run(host: str, training: Training, folder: Path, beside: Beside | None = Non
     for one in quiet:
         one.setLevel(logging.ERROR)
     logging.getLogger("torch.__trace").setLevel(logging.CRITICAL)  # else pytest formats all that the compiler says
-    with warnings.catch_warnings():
+    # Hosts leave settings in the environment: a Trainer that compiles would have the next one's models compiled, too.
+    with warnings.catch_warnings(), mock.patch.dict(os.environ):
         warnings.simplefilter("ignore")
         return _HOSTS[host](training, Path(folder), beside, **settings)
 
@@ -156,8 +159,10 @@ def run_trainer(
     **arguments: Any,
 ) -> Outcome:
     """The HF Trainer."""
+    from accelerate.state import AcceleratorState
     from transformers import Trainer, TrainingArguments, default_data_collator
 
+    AcceleratorState._reset_state()  # older versions keep the first Trainer's precision
     model = training.model() if model is None else model
     notes = Notes(model)
     strategy = "epoch" if training.log_epochs else "steps" if training.log_every else "no"
@@ -193,7 +198,9 @@ def run_trainer(
     if training.checkpointing is not None:
         settings["gradient_checkpointing"] = True
         settings["gradient_checkpointing_kwargs"] = {"use_reentrant": training.checkpointing == "reentrant"}
-    if not training.shuffle:
+    # Before transformers 5 the order was no argument.
+    orders = hasattr(TrainingArguments, "train_sampling_strategy")
+    if not training.shuffle and orders:
         settings["train_sampling_strategy"] = "sequential"
     trainer = Trainer(
         model,
@@ -203,6 +210,8 @@ def run_trainer(
         data_collator=default_data_collator,
         callbacks=[*callbacks, *([beside.trainer()] if beside is not None else [])],
     )
+    if not training.shuffle and not orders:
+        trainer._get_train_sampler = lambda *_: torch.utils.data.SequentialSampler(trainer.train_dataset)
     before(trainer)
     training.seed_everything()
     for _ in range(trainings):

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,41 @@ from typing import Any
 def records(folder: Path, kind: str) -> list[dict[str, Any]]:
     """Records of one kind, of the one offline run in `folder`."""
     (run,) = (folder / "wandb").glob("offline-run-*")
+    if find_spec("wandb.sdk.internal.datastore") is not None:
+        return _read_by_python(run, kind)
     command = shutil.which("wandb", path=str(Path(sys.executable).parent)) or "wandb"
     said = subprocess.run(
         [command, "leet", "inspect", "--json", str(run)], check=True, capture_output=True, text=True, timeout=60
     )
     found = [json.loads(line) for line in said.stdout.splitlines() if line.startswith("{")]
     return [record[kind] for record in found if record["type"] == kind]
+
+
+def _read_by_python(run: Path, kind: str) -> list[dict[str, Any]]:
+    # Older versions have no command for it, but a reader.
+    from google.protobuf.json_format import MessageToDict
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+
+    (file,) = run.glob("*.wandb")
+    store, found = DataStore(), []
+    store.open_for_scan(str(file))
+    while (data := store.scan_data()) is not None:
+        record = Record.FromString(data)
+        if record.WhichOneof("record_type") != kind:
+            continue
+        if kind == "history":
+            items: dict[str, Any] = {}
+            for item in record.history.item:
+                *outer, last = item.nested_key or [item.key]
+                place = items
+                for key in outer:
+                    place = place.setdefault(key, {})
+                place[last] = json.loads(item.value_json)
+            found.append({"item": items})
+        else:
+            found.append(MessageToDict(getattr(record, kind), preserving_proto_field_name=True))
+    return found
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
