@@ -6,12 +6,19 @@ optimizers) or a better checkpoint into the model. No row may be of those.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from curvewatch import layout
+from curvewatch.errors import ScoringError
+
+# Makes a context in which the model has the averages of its weights.
+Averages = Callable[[], AbstractContextManager[object]]
 
 # Looked at after every update, so few, and without waiting for the device.
 PROBED_PARAMETERS = 16
@@ -52,6 +59,55 @@ def _middle(tensor: torch.Tensor) -> torch.Tensor:
     return tensor[tuple(index)]
 
 
+def weights_setting(weights: str) -> str:
+    """The setting `weights`, checked.
+
+    Raises:
+        ValueError: If it names none of the weights that rows can be of.
+    """
+    if weights not in layout.WEIGHTS:
+        raise ValueError(f"weights={str(weights)[:80]!r}: one of {', '.join(map(repr, layout.WEIGHTS))} is expected.")
+    return weights
+
+
+def averages_in(model: nn.Module, optimizers: Iterable[Any], averages: Averages | None) -> Averages:
+    """What shows the averaged weights of a training.
+
+    Args:
+        model: As the host gives it.
+        optimizers: The host's; schedule-free ones keep averages.
+        averages: The host's own mechanism, if it has one.
+
+    Raises:
+        ValueError: If nothing is averaged.
+    """
+    if averages is not None:
+        return averages
+    if isinstance(model, AveragedModel):
+        return nullcontext
+    keeping = [one for one in map(_inner, optimizers) if _is_schedule_free(one)]
+    if keeping:
+        return lambda: _in_mode(keeping, averaged=True)
+    raise ValueError(
+        "weights='averaged': nothing is averaged in this training. Add Lightning's WeightAveraging, EMAWeightAveraging "
+        "or StochasticWeightAveraging callback or a schedule-free optimizer (in a plain loop: watch.start(model, "
+        "optimizers=[optimizer])), give torch's AveragedModel as the model, or leave weights='training'."
+    )
+
+
+def check_not_averaged(model: nn.Module) -> None:
+    """Refuses a model of averages where rows are to be of the weights that train.
+
+    Raises:
+        ScoringError: If it is torch's AveragedModel.
+    """
+    if isinstance(model, AveragedModel):
+        raise ScoringError(
+            "model=AveragedModel: its weights are averages, not those that train. Give the model that is trained, or "
+            "say weights='averaged'."
+        )
+
+
 @contextmanager
 def training_weights(optimizers: Iterable[Any]) -> Iterator[None]:
     """The weights that train, where a schedule-free optimizer shows its averages at the moment; put back bit for bit.
@@ -59,19 +115,52 @@ def training_weights(optimizers: Iterable[Any]) -> Iterator[None]:
     Args:
         optimizers: The host's, wrapped or not.
     """
-    showing = [one for one in map(_inner, optimizers) if _shows_averages(one)]
-    kept = [(p, p.detach().clone()) for one in showing for group in one.param_groups for p in group["params"]]
+    with _in_mode([one for one in map(_inner, optimizers) if _is_schedule_free(one)], averaged=False):
+        yield
+
+
+@contextmanager
+def exchanged(model: nn.Module, averaged: nn.Module) -> Iterator[None]:
+    """Parameters and buffers of `averaged` in the place of those of `model`, which are put back bit for bit.
+
+    Args:
+        model: Live.
+        averaged: A module of the same kind that keeps the averages.
+    """
+    theirs = {**dict(averaged.named_parameters()), **dict(averaged.named_buffers())}
+    ours = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    kept = [(tensor, tensor.detach().clone()) for name, tensor in ours.items() if name in theirs]
     try:
-        for one in showing:
-            one.train()
+        with torch.no_grad():
+            for name, tensor in ours.items():
+                if name in theirs:
+                    tensor.copy_(theirs[name])
         yield
     finally:
-        for one in showing:
-            if not _shows_averages(one):
-                one.eval()
-        with torch.no_grad():
-            for parameter, before in kept:
-                parameter.copy_(before)
+        _put_back(kept)
+
+
+@contextmanager
+def _in_mode(optimizers: list[Any], *, averaged: bool) -> Iterator[None]:
+    """Schedule-free optimizers showing their averages, or not; weights and modes are put back bit for bit."""
+    other = [one for one in optimizers if _shows_averages(one) != averaged]
+    # Their way there and back rounds, so it is not gone back.
+    kept = [(p, p.detach().clone()) for one in other for group in one.param_groups for p in group["params"]]
+    modes = [(group, group["train_mode"]) for one in other for group in one.param_groups]
+    try:
+        for one in other:
+            one.eval() if averaged else one.train()
+        yield
+    finally:
+        for group, mode in modes:
+            group["train_mode"] = mode
+        _put_back(kept)
+
+
+def _put_back(kept: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    with torch.no_grad():
+        for tensor, before in kept:
+            tensor.copy_(before)
 
 
 def _inner(optimizer: Any) -> Any:
@@ -80,7 +169,11 @@ def _inner(optimizer: Any) -> Any:
     return optimizer
 
 
-def _shows_averages(optimizer: Any) -> bool:
-    """Whether it is a schedule-free optimizer in evaluation mode (which its groups know)."""
+def _is_schedule_free(optimizer: Any) -> bool:
     groups = getattr(optimizer, "param_groups", None) or [{}]
-    return callable(getattr(optimizer, "train", None)) and groups[0].get("train_mode", True) is False
+    return all("train_mode" in group for group in groups) and callable(getattr(optimizer, "train", None))
+
+
+def _shows_averages(optimizer: Any) -> bool:
+    """Whether a schedule-free optimizer is in evaluation mode, which its groups know."""
+    return optimizer.param_groups[0]["train_mode"] is False
