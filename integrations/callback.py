@@ -90,7 +90,7 @@ class WatchCallback:
         if n_late >= FEW_WINDOW_ROWS and n_fitted >= MIN_FIT_STEPS:
             return
         logger.warning(
-            "curvewatch scores each logging step, and with %s that makes %d rows in %d steps. A curve can be fitted "
+            "each logging step is scored, and with %s that makes %d rows in %d steps. A curve can be fitted "
             "from %d rows after step 0 (well from %d), and final surprisal and variability take %d in the last quarter "
             "of training (here %d). Log more often, or pass schedule=, for example Schedule.log(10) | "
             "Schedule.every(%d).",

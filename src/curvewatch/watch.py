@@ -28,6 +28,7 @@ from curvewatch.runfile import Counted, RunPlan, SetRecord
 from curvewatch.sampling.sampler import TextSampler, samples_scalars, samples_table
 from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
+from curvewatch.speaking import announce
 from curvewatch.tokens import TokenSet
 from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
 from curvewatch.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
@@ -215,7 +216,7 @@ class Watch:
         self._open_file(model, step, host or {"name": "plain loop"}, again)
         if ranks.rank() == 0:
             assert self._found is not None
-            logger.info("watching %s%s", self._found[1], ", its averaged weights" if self._averages else "")
+            announce("watching %s%s", self._found[1], ", its averaged weights" if self._averages else "")
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
         for sink in self._sinks:
