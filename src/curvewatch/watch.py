@@ -37,7 +37,7 @@ from curvewatch.undisturbed import Around, device_of, nothing_around
 from curvewatch.watch_input import default_schedule, named_sets
 from curvewatch.weights import (
     Averages,
-    WeightMark,
+    WeightProbe,
     averages_in,
     check_not_averaged,
     training_weights,
@@ -131,7 +131,8 @@ class Watch:
         self.plan: Plan | None = None
         self._found: tuple[nn.Module, Trained] | None = None  # what was given, and the model in it
         self._optimizers: tuple[Any, ...] = ()
-        self._mark: tuple[int, WeightMark] | None = None  # of the weights after the last update that was seen
+        self._probe: tuple[nn.Module, WeightProbe] | None = None
+        self._mark: tuple[int, list[torch.Tensor]] | None = None  # of the weights after the last update that was seen
         self._around: Around = nothing_around
         self._averages: Averages | None = None
         self._keeper: Keeper | None = None
@@ -566,12 +567,13 @@ class Watch:
         """
         if self.plan is None or self._aside or step <= max(0, self._last_step):
             return True
+        seen, same = self._mark, False
         try:
             with training_weights(self._optimizers):
-                same = self._mark is not None and self._mark[0] == step and self._mark[1].holds(self._model_in(model))
+                if seen is not None and seen[0] == step:
+                    same = self._probe_of(model).matches(self._model_in(model), seen[1])
         except Exception as error:
             self._report("looking at the weights", step, error)
-            same = False
         if not ranks.all_true(same):
             return False
         self.observe(model, step, force=True)
@@ -591,13 +593,19 @@ class Watch:
                 self._keeper.recorder.skip(step, why)
         self._end(well=True)
 
+    def _probe_of(self, given: nn.Module) -> WeightProbe:
+        model = self._model_in(given)
+        if self._probe is None or self._probe[0] is not model:
+            self._probe = (model, WeightProbe(model))
+        return self._probe[1]
+
     def _remember(self, given: nn.Module, step: int) -> None:
         """Marks the weights after an update, by which the last ones are recognised."""
         known = self._mark is not None and self._mark[0] == step
         if known or self._aside:
             return
         try:
-            self._mark = (step, WeightMark(self._model_in(given)))
+            self._mark = (step, self._probe_of(given).take())
         except Exception as error:
             self._mark = None
             self._report("marking the weights", step, error)

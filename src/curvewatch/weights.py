@@ -21,31 +21,38 @@ from curvewatch.errors import ScoringError
 Averages = Callable[[], AbstractContextManager[object]]
 
 # Looked at after every update, so few, and without waiting for the device.
-PROBED_PARAMETERS = 16
+PROBED_PARAMETERS = 8
 # What a schedule-free optimizer's way to its averages and back may round off, relative to a weight.
 ROUNDING = 1e-5
 
 
-class WeightMark:
-    """A few weights of a model as they are now, to be recognised by later.
+class WeightProbe:
+    """A few weights of a model, by which it is known later whether it holds the same ones.
 
     Args:
         model: Unwrapped; each rank looks at its own part of a sharded one.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        parameters = [p for p in model.parameters() if p.requires_grad] or list(model.parameters())
-        step = max(1, -(-len(parameters) // PROBED_PARAMETERS))
-        self._probed = [p for p in map(_local, parameters[::step]) if p.numel() and p.device.type != "meta"]
-        with torch.no_grad():
-            self._values = [_middle(p).clone() for p in self._probed]
+        named = list(model.named_parameters())
+        trained = [(name, p) for name, p in named if p.requires_grad] or named
+        usable = [(name, p) for name, p in trained if _local(p).numel() and p.device.type != "meta"]
+        # Kept, since to walk through all modules would take ten times as long as to look at these.
+        self._probed = dict(usable[:: max(1, -(-len(usable) // PROBED_PARAMETERS))])
 
-    def holds(self, model: nn.Module) -> bool:
-        """Whether `model` has the same weights still (up to rounding), on this rank."""
-        now = WeightMark(model)
-        return len(now._values) == len(self._values) and all(
-            torch.isclose(a.cpu().float(), b.cpu().float(), rtol=ROUNDING, atol=0.0, equal_nan=True)
-            for a, b in zip(now._values, self._values, strict=True)
+    @torch.no_grad()
+    def take(self) -> list[torch.Tensor]:
+        """The probed weights as they are, each of shape []; it does not wait for the device."""
+        return [_middle(_local(p)).clone() for p in self._probed.values()]
+
+    def matches(self, model: nn.Module, taken: list[torch.Tensor]) -> bool:
+        """Whether `model` holds the weights of `take` (up to rounding), on this rank."""
+        now = dict(model.named_parameters())
+        if not self._probed.keys() <= now.keys():
+            return False
+        pairs = [(_middle(_local(now[name])), before) for name, before in zip(self._probed, taken, strict=True)]
+        return all(
+            torch.isclose(a.float().cpu(), b.float().cpu(), rtol=ROUNDING, atol=0.0, equal_nan=True) for a, b in pairs
         )
 
 

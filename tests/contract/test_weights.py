@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from curvewatch import Schedule, Scorer, ScoringError, Watch, open_run
 from curvewatch.integrations.lightning import CurveWatchCallback
-from curvewatch.weights import WeightMark, training_weights
+from curvewatch.weights import WeightProbe, training_weights
 from tests.support.hosts import Watching, lightning_module, loader, run
 from tests.support.models import gpt2, random_tokens
 from tests.support.trainings import Training
@@ -75,12 +75,13 @@ def test_schedule_free_averages_are_never_scored() -> None:
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
     trained = {k: v.clone() for k, v in model.state_dict().items()}
-    mark = WeightMark(model)
+    probe = WeightProbe(model)
+    mark = probe.take()
     optimizer.eval()
     shown = {k: v.clone() for k, v in model.state_dict().items()}
-    assert not mark.holds(model)
+    assert not probe.matches(model, mark)
     with training_weights([optimizer]):
-        assert mark.holds(model)
+        assert probe.matches(model, mark)
         assert np.abs(Scorer(random_tokens()).score(model).surprisal_bits - bits_of(trained)).max() < 1e-4
     assert all(torch.equal(shown[k], v) for k, v in model.state_dict().items()), "not put back bit for bit"
     assert not optimizer.param_groups[0]["train_mode"]
