@@ -38,6 +38,7 @@ from curvewatch.watch_input import default_schedule, named_sets
 from curvewatch.weights import (
     Averages,
     WeightProbe,
+    agreed,
     averages_in,
     check_not_averaged,
     training_weights,
@@ -362,7 +363,7 @@ class Watch:
         began = time.perf_counter()
         try:
             model = self._model_in(model)
-            with self._averages() if self._averages is not None else training_weights(self._optimizers):
+            with agreed(self._averages) if self._averages is not None else training_weights(self._optimizers):
                 observations, seconds = self._score(model)
                 shown, failure = self._sample(model, step)
             counts_V = self.counts.total() if self.counts is not None else None

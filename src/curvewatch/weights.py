@@ -7,14 +7,14 @@ optimizers) or a better checkpoint into the model. No row may be of those.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from curvewatch import layout
+from curvewatch import layout, ranks
 from curvewatch.errors import ScoringError
 
 # Makes a context in which the model has the averages of its weights.
@@ -115,14 +115,33 @@ def check_not_averaged(model: nn.Module) -> None:
         )
 
 
-@contextmanager
-def training_weights(optimizers: Iterable[Any]) -> Iterator[None]:
+def training_weights(optimizers: Iterable[Any]) -> AbstractContextManager[None]:
     """The weights that train, where a schedule-free optimizer shows its averages at the moment; put back bit for bit.
+
+    A collective on several ranks.
 
     Args:
         optimizers: The host's, wrapped or not.
     """
-    with _in_mode([one for one in map(_inner, optimizers) if _is_schedule_free(one)], averaged=False):
+    keeping = [one for one in map(_inner, optimizers) if _is_schedule_free(one)]
+    return agreed(lambda: _in_mode(keeping, averaged=False)) if keeping else nullcontext()
+
+
+@contextmanager
+def agreed(context: Averages) -> Iterator[None]:
+    """The context, entered on all ranks or on none: the copies that it makes may not fit in one rank's memory.
+
+    Raises:
+        ScoringError: On all ranks, if it could not be entered on one.
+    """
+    failure: Exception | None = None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(context())
+        except Exception as error:
+            failure = error
+        if not ranks.all_true(failure is None):
+            raise ScoringError(f"the weights to score can't be shown: {failure or 'on another rank'}") from failure
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from curvewatch.integrations.lightning import CurveWatchCallback
 from curvewatch.weights import WeightProbe, training_weights
 from tests.support.hosts import Watching, lightning_module, loader, run
 from tests.support.models import gpt2, random_tokens
+from tests.support.ranks import on_ranks
 from tests.support.trainings import Training
 
 
@@ -283,3 +285,30 @@ def test_averages_that_nobody_keeps(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="weights='ema': one of 'training', 'averaged'"):
         Watch(random_tokens(), tmp_path / "curves.h5", weights="ema")
     assert not (tmp_path / "curves.h5").exists()
+
+
+def averages_that_do_not_fit(folder: Path) -> str:
+    """On rank 1 alone the copy of the weights fails; both ranks hear of it, and training goes on."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    average, now = AveragedModel(gpt2()), [0]
+
+    @contextmanager
+    def averages() -> Any:
+        if dist.get_rank() == 1 and now == [2]:
+            raise torch.OutOfMemoryError("only here")
+        yield
+
+    watch = Watch(random_tokens(), folder / "curves.h5", max_steps=4, schedule=1, weights="averaged")
+    watch.start(average, averages=averages)
+    for step in range(5):
+        now[0] = step
+        watch.observe(average, step)
+    watch.close()
+    return "done"
+
+
+def test_averages_that_do_not_fit_on_one_rank(tmp_path: Path) -> None:
+    assert on_ranks(2, averages_that_do_not_fit, tmp_path) == ["done", "done"]
+    assert open_run(tmp_path / "curves.h5").steps.tolist() == [0, 1, 3, 4]
