@@ -35,6 +35,8 @@ class WatchCallback:
         log: `log(scalars, step)`, called with each observation's metrics besides the host's loggers.
         max_overhead: Budget for the watch, as a share of the wall time; None: no limit.
         live: What is shown live besides what always is; see `curvewatch.Live`.
+        weights: "training" (those that the next update goes on from) or "averaged": what the host's averaging callbacks
+            or a schedule-free optimizer keep.
 
     Attributes:
         watch: The `Watch` behind it.
@@ -57,6 +59,7 @@ class WatchCallback:
         log: LogFunction | None = None,
         max_overhead: float | None = None,
         live: Live | None = None,
+        weights: str = "training",
     ) -> None:
         self.watch = Watch(
             tokens,
@@ -69,6 +72,7 @@ class WatchCallback:
             log=log,
             max_overhead=max_overhead,
             live=live,
+            weights=weights,
         )
 
     def warn_of_few_rows(self, setting: str) -> None:
@@ -86,7 +90,7 @@ class WatchCallback:
         if n_late >= FEW_WINDOW_ROWS and n_fitted >= MIN_FIT_STEPS:
             return
         logger.warning(
-            "curvewatch scores each logging step, and with %s that makes %d rows in %d steps. A curve can be fitted "
+            "each logging step is scored, and with %s that makes %d rows in %d steps. A curve can be fitted "
             "from %d rows after step 0 (well from %d), and final surprisal and variability take %d in the last quarter "
             "of training (here %d). Log more often, or pass schedule=, for example Schedule.log(10) | "
             "Schedule.every(%d).",

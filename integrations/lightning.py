@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from curvewatch import ranks
+from curvewatch.layout import AVERAGED
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
 from curvewatch.tracking import Sink, WandbSink
+from curvewatch.weights import Averages, exchanged
 
 from .callback import WatchCallback
+
+# WeightAveraging came with Lightning 2.6. Both keep a model of averages under the same name.
+_AVERAGING = tuple(
+    getattr(callbacks, name) for name in ("WeightAveraging", "StochasticWeightAveraging") if hasattr(callbacks, name)
+)
 
 
 class CurveWatchCallback(WatchCallback, Callback):
@@ -29,8 +37,7 @@ class CurveWatchCallback(WatchCallback, Callback):
 
     The scored model is the LightningModule itself if its own `forward` takes token ids, or else the one model inside it
     that holds all that is trained; where that is not clear it is refused, and `model=` or `forward=` (which get the
-    LightningModule) decide. Metrics go to all of the
-    Trainer's loggers, on their own step axis.
+    LightningModule) decide. Metrics go to all of the Trainer's loggers, on their own step axis.
 
     Key | What is logged
     --- | ---
@@ -61,6 +68,7 @@ class CurveWatchCallback(WatchCallback, Callback):
             },
             counts_batches=True,
             optimizers=trainer.optimizers,
+            averages=self._averages(trainer, pl_module) if self.watch.weights == AVERAGED else None,
         )
         self.warn_of_few_rows(f"log_every_n_steps={trainer.log_every_n_steps}")
         self.watch.observe(pl_module, trainer.global_step)
@@ -106,6 +114,28 @@ class CurveWatchCallback(WatchCallback, Callback):
         if batch is not None and not self._early:
             self.watch.count_batch(batch)
             self._early = early
+
+    def _averages(self, trainer: Trainer, pl_module: LightningModule) -> Averages | None:
+        """The averages that a callback of the Trainer's keeps; until there are any, the weights that train."""
+        found = [one for one in trainer.callbacks if isinstance(one, _AVERAGING)]
+        if not found:
+            return None
+        keeper: Any = found[0]
+        if trainer.callbacks.index(self) < trainer.callbacks.index(keeper):
+            raise ValueError(
+                f"weights='averaged': {type(keeper).__name__} stands behind this callback, so its averages would lack "
+                "the last update. Put it before this one in callbacks=[...]."
+            )
+
+        def averages() -> AbstractContextManager[object]:
+            average = keeper._average_model
+            of_module = isinstance(average, LightningModule)  # as StochasticWeightAveraging has it
+            begun = keeper.n_averaged if of_module else average.n_averaged
+            if begun is None or not int(begun):
+                return nullcontext()
+            return exchanged(pl_module, average if of_module else average.module)
+
+        return averages
 
     def _sinks(self, trainer: Trainer) -> list[Sink]:
         """One for each of the Trainer's loggers, at the step at which Lightning's own values of an update stand."""

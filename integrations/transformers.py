@@ -91,7 +91,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         """Logging by epochs happens here; it can't always be planned, since not every dataset knows its length."""
         schedule = self.watch.schedule
         if args.logging_strategy == "epoch" and schedule is not None and schedule.follows_logging:
-            self.watch.observe(kwargs["model"], state.global_step, force=True)
+            self.watch.observe_late(kwargs["model"], state.global_step)
         self._last(control, state, kwargs)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -62,3 +62,14 @@ def test_pytest_hears_it(caplog: pytest.LogCaptureFixture, capsys: pytest.Captur
     logging.getLogger("curvewatch").warning("heard")
     assert caplog.messages == ["heard"]
     assert "curvewatch: heard" not in capsys.readouterr().err
+
+
+ANNOUNCE = "from curvewatch.speaking import announce\nimport logging\n"
+
+
+def test_what_everybody_should_see_is_seen_without_configured_logging() -> None:
+    say = "announce('watching %s', 'lm')"
+    assert said(SAY + ANNOUNCE + say) == "curvewatch: watching lm\n"
+    assert said(SAY + ANNOUNCE + "logging.basicConfig()\n" + say) == ""
+    assert said(SAY + ANNOUNCE + "logging.basicConfig(level='INFO', format='%(message)s')\n" + say) == "watching lm\n"
+    assert said(SAY + ANNOUNCE + "logger.setLevel('ERROR')\n" + say) == ""

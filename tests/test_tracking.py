@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Iterator[Any]:
     import wandb
 
     settings = wandb.Settings(console="off", x_disable_stats=True, x_disable_machine_info=True)
-    made = wandb.init(project="test", mode="offline", dir=tmp_path, settings=settings)
+    made = wandb.init(project="test", mode="offline", dir=str(tmp_path), settings=settings)
     yield made
     made.finish()
 

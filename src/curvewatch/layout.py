@@ -15,7 +15,8 @@ FORMAT = "curvewatch run"
 FORMAT_VERSION = 3
 DEFAULT_SET = "eval"
 PROVENANCE = "provenance"
-WEIGHTS = ("training", "averaged")
+AVERAGED = "averaged"
+WEIGHTS = ("training", AVERAGED)
 """Which weights rows can be of; a file that doesn't say has those that were trained."""
 
 TEXT = "str"

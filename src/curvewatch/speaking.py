@@ -43,6 +43,23 @@ class LastResort(logging.Handler):
         return False
 
 
+def announce(message: str, *values: object) -> None:
+    """Logs what everybody should see once, as information; where no host has configured logging it is printed, too.
+
+    Args:
+        message: As `logging` takes it.
+        values: For its placeholders.
+    """
+    logger = logging.getLogger(NAME)
+    if logger.isEnabledFor(logging.INFO):
+        logger.info(message, *values)
+    elif logger.level == logging.NOTSET:  # nobody has asked for silence
+        record = logger.makeRecord(NAME, logging.INFO, __file__, 0, message, values, None)
+        for handler in logger.handlers:
+            if isinstance(handler, LastResort):
+                handler.emit(record)
+
+
 def speak() -> None:
     """Puts the last resort on curvewatch's logger, once however often the package is imported."""
     logger = logging.getLogger(NAME)

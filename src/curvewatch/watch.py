@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from curvewatch import provenance, ranks
+from curvewatch import layout, provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError
@@ -28,13 +28,22 @@ from curvewatch.runfile import Counted, RunPlan, SetRecord
 from curvewatch.sampling.sampler import TextSampler, samples_scalars, samples_table
 from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import Scorer
+from curvewatch.speaking import announce
 from curvewatch.tokens import TokenSet
 from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
 from curvewatch.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
 from curvewatch.training_counts import TrainingCounts, batch_tokens
 from curvewatch.undisturbed import Around, device_of, nothing_around
 from curvewatch.watch_input import default_schedule, named_sets
-from curvewatch.weights import WeightMark, training_weights
+from curvewatch.weights import (
+    Averages,
+    WeightProbe,
+    agreed,
+    averages_in,
+    check_not_averaged,
+    training_weights,
+    weights_setting,
+)
 
 logger = logging.getLogger("curvewatch")
 
@@ -64,6 +73,8 @@ class Watch:
         max_overhead: Budget: the share of the wall time since the start that training may wait for the watch. What is
             planned beyond it is skipped (never the first and the last step) and put on record; None: no limit.
         live: What is shown live besides what always is; see `Live`.
+        weights: "training" (those that the next update goes on from) or "averaged": what Lightning's averaging
+            callbacks, a schedule-free optimizer or torch's AveragedModel keep. It stands in the file.
 
     Attributes:
         showing: On rank 0, once started: the live state of each set (`showing.sets[name]`); else None.
@@ -88,6 +99,7 @@ class Watch:
         log: LogFunction | None = None,
         max_overhead: float | None = None,
         live: Live | None = None,
+        weights: str = "training",
     ) -> None:
         if model is not None and (isinstance(model, nn.Module) or not callable(model)):
             raise TypeError(
@@ -106,6 +118,7 @@ class Watch:
         self.path = os.path.abspath(os.fspath(path))  # the script may change its folder later
         self.max_steps = max_steps
         self.schedule = Schedule.of(schedule) if schedule is not None else None
+        self.weights = weights_setting(weights)
         self._choose = model
         self._forward = forward
         self._scorers = {name: Scorer(one, batch_size=batch_size, forward=forward) for name, one in self.tokens.items()}
@@ -119,8 +132,10 @@ class Watch:
         self.plan: Plan | None = None
         self._found: tuple[nn.Module, Trained] | None = None  # what was given, and the model in it
         self._optimizers: tuple[Any, ...] = ()
-        self._mark: tuple[int, WeightMark] | None = None  # of the weights after the last update that was seen
+        self._probe: tuple[nn.Module, WeightProbe] | None = None
+        self._mark: tuple[int, list[torch.Tensor]] | None = None  # of the weights after the last update that was seen
         self._around: Around = nothing_around
+        self._averages: Averages | None = None
         self._keeper: Keeper | None = None
         self.showing: Showing | None = None
         # From the beginning: a loop that is resumed counts a batch before its first observation.
@@ -150,6 +165,7 @@ class Watch:
         host: dict[str, Any] | None = None,
         counts_batches: bool = False,
         optimizers: Iterable[Any] = (),
+        averages: Averages | None = None,
         again: bool = False,
     ) -> None:
         """Checks everything, and creates or continues the run file. A collective on several ranks.
@@ -166,12 +182,13 @@ class Watch:
             host: The host's name and settings, for the record.
             counts_batches: Whether the host calls `count` for every batch.
             optimizers: The host's; what they hold is what training changes.
+            averages: Makes a context in which the model has the averages that the host keeps, if it keeps any.
             again: Whether the host gave its last try up and begins again: the rows of that one are dropped.
 
         Raises:
             ScoringError: If model and token set don't fit, or it is not clear which model is meant.
             RunFileError: If the file can't be created or continued; see `RunFile.start`.
-            ValueError: If the schedule can't be planned.
+            ValueError: If the schedule can't be planned, or averaged weights are asked for and nothing is averaged.
         """
         counted_before = self.counts if self.plan is None else None
         self.close()
@@ -181,6 +198,10 @@ class Watch:
             self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
         self._optimizers, self._around = tuple(optimizers), around
+        if self.weights == layout.AVERAGED:
+            self._averages = averages_in(model, self._optimizers, averages)
+        else:
+            check_not_averaged(model)
         model = self._model_in(model)
         for scorer in self._scorers.values():
             scorer.prepare(model, around)
@@ -197,7 +218,7 @@ class Watch:
         self._open_file(model, step, host or {"name": "plain loop"}, again)
         if ranks.rank() == 0:
             assert self._found is not None
-            logger.info("watching %s", self._found[1])
+            announce("watching %s%s", self._found[1], ", its averaged weights" if self._averages else "")
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
         for sink in self._sinks:
@@ -235,6 +256,7 @@ class Watch:
                     self.plan.schedule.description,
                     self._session(model, host),
                     self._max_overhead,
+                    self.weights,
                 )
                 self._keeper = Keeper(self.path, records, plan, self._given, self.live, step, again)
                 self.showing = self._keeper.showing
@@ -290,7 +312,8 @@ class Watch:
             name: {"n_tokens": len(one), "chance_bits": self.chance(name), "set_hash": one.hash}
             for name, one in self.tokens.items()
         }
-        return {"run_file": self.path, "schedule": self.plan.schedule.description if self.plan else "", "sets": sets}
+        schedule = self.plan.schedule.description if self.plan else ""
+        return {"run_file": self.path, "schedule": schedule, "weights": self.weights, "sets": sets}
 
     def chance(self, name: str | None = None) -> float:
         """Chance surprisal of a set: log2 of the number of the model's outputs, bits. Known once started."""
@@ -340,8 +363,9 @@ class Watch:
         began = time.perf_counter()
         try:
             model = self._model_in(model)
-            with training_weights(self._optimizers):
+            with agreed(self._averages) if self._averages is not None else training_weights(self._optimizers):
                 observations, seconds = self._score(model)
+                shown, failure = self._sample(model, step)
             counts_V = self.counts.total() if self.counts is not None else None
         except Exception as error:
             # Ranks have agreed on what a scorer can fail by; whatever else there is must not stop training either.
@@ -351,7 +375,6 @@ class Watch:
             self._last_step = step
         self._failures = 0
         scalars: dict[str, float] = {}
-        shown, failure = self._sample(model, step)
         self._last_scored = step
         if self._keeper is not None:
             counts = self._counts_by_set(step, counts_V)
@@ -530,11 +553,11 @@ class Watch:
         if self._keeper is not None and counts:
             self._keeper.recorder.save_counts(step, counts)
 
-    def observe_last(self, model: nn.Module, step: int) -> bool:
-        """Scores the last step of a training that stops before its planned end. A collective on several ranks.
+    def observe_late(self, model: nn.Module, step: int) -> bool:
+        """Scores a step some time after its update, whatever the schedule says. A collective on several ranks.
 
-        Hosts put other weights into the model when training has ended (averages, the best checkpoint). If these are
-        not the weights that `observe` saw after the last update, nothing is scored.
+        Meanwhile the host may have put other weights into the model (averages, the best checkpoint). If these are not
+        the weights that `observe` saw after the update, nothing is scored.
 
         Args:
             model: As given to `observe`.
@@ -543,18 +566,23 @@ class Watch:
         Returns:
             Whether the step has a row now, or needs none.
         """
-        if self.plan is None or self._aside or not self.plan.schedule.last or step <= max(0, self._last_step):
+        if self.plan is None or self._aside or step <= max(0, self._last_step):
             return True
+        seen, same = self._mark, False
         try:
             with training_weights(self._optimizers):
-                same = self._mark is not None and self._mark[0] == step and self._mark[1].holds(self._model_in(model))
+                if seen is not None and seen[0] == step:
+                    same = self._probe_of(model).matches(self._model_in(model), seen[1])
         except Exception as error:
-            self._report("looking at the last weights", step, error)
-            same = False
+            self._report("looking at the weights", step, error)
         if not ranks.all_true(same):
             return False
         self.observe(model, step, force=True)
         return True
+
+    def observe_last(self, model: nn.Module, step: int) -> bool:
+        """`observe_late` for a training that stops before its planned end, if the schedule wants the last step."""
+        return self.plan is None or not self.plan.schedule.last or self.observe_late(model, step)
 
     def finish(self, model: nn.Module, step: int) -> None:
         """The end of training: scores the last step if the schedule wants it and it was not foreseen, and closes."""
@@ -566,13 +594,19 @@ class Watch:
                 self._keeper.recorder.skip(step, why)
         self._end(well=True)
 
+    def _probe_of(self, given: nn.Module) -> WeightProbe:
+        model = self._model_in(given)
+        if self._probe is None or self._probe[0] is not model:
+            self._probe = (model, WeightProbe(model))
+        return self._probe[1]
+
     def _remember(self, given: nn.Module, step: int) -> None:
         """Marks the weights after an update, by which the last ones are recognised."""
         known = self._mark is not None and self._mark[0] == step
-        if known or self._aside or self.plan is None or not self.plan.schedule.last:
+        if known or self._aside:
             return
         try:
-            self._mark = (step, WeightMark(self._model_in(given)))
+            self._mark = (step, self._probe_of(given).take())
         except Exception as error:
             self._mark = None
             self._report("marking the weights", step, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch import Trainer as LightningTrainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
+from torch.optim.swa_utils import AveragedModel
 
-from curvewatch import Schedule, Scorer, Watch, open_run
+from curvewatch import Schedule, Scorer, ScoringError, Watch, open_run
 from curvewatch.integrations.lightning import CurveWatchCallback
-from curvewatch.weights import WeightMark, training_weights
+from curvewatch.weights import WeightProbe, training_weights
 from tests.support.hosts import Watching, lightning_module, loader, run
 from tests.support.models import gpt2, random_tokens
+from tests.support.ranks import on_ranks
 from tests.support.trainings import Training
 
 
@@ -39,22 +42,13 @@ class Weights(Callback):
             trainer.should_stop = True
 
 
-def weight_averaging() -> Any:
-    """Lightning's callback, which there is from 2.6 on."""
-    from lightning import __version__, pytorch
-
-    if tuple(map(int, __version__.split(".")[:2])) < (2, 6):
-        pytest.skip(f"NOT RUN: lightning {__version__} has no WeightAveraging yet")
-    return pytorch.callbacks.WeightAveraging
-
-
 @pytest.mark.parametrize("first", ["averaging", "watch"])
 @pytest.mark.parametrize("stop_at", [None, 4])
 def test_lightning_averages_are_never_scored(first: str, stop_at: int | None, tmp_path: Path) -> None:
     training, weights = Training(dropout=0.0, shuffle=False), Weights(stop_at)
     # Step 6 is the last, and not planned by the rule; the averages are put into the model when training has ended.
     watch = CurveWatchCallback(random_tokens(), tmp_path / "curves.h5", schedule=Schedule.every(5))
-    averaging = weight_averaging()(avg_fn=lambda average, new, n: 0.9 * average + 0.1 * new)
+    averaging = WeightAveraging(avg_fn=lambda average, new, n: 0.9 * average + 0.1 * new)
     order = [averaging, watch] if first == "averaging" else [watch, averaging]
     trainer = LightningTrainer(
         default_root_dir=tmp_path, accelerator="cpu", devices=1, max_steps=6, logger=False, callbacks=[weights, *order],
@@ -83,12 +77,13 @@ def test_schedule_free_averages_are_never_scored() -> None:
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
     trained = {k: v.clone() for k, v in model.state_dict().items()}
-    mark = WeightMark(model)
+    probe = WeightProbe(model)
+    mark = probe.take()
     optimizer.eval()
     shown = {k: v.clone() for k, v in model.state_dict().items()}
-    assert not mark.holds(model)
+    assert not probe.matches(model, mark)
     with training_weights([optimizer]):
-        assert mark.holds(model)
+        assert probe.matches(model, mark)
         assert np.abs(Scorer(random_tokens()).score(model).surprisal_bits - bits_of(trained)).max() < 1e-4
     assert all(torch.equal(shown[k], v) for k, v in model.state_dict().items()), "not put back bit for bit"
     assert not optimizer.param_groups[0]["train_mode"]
@@ -158,3 +153,162 @@ def test_the_epoch_of_stochastic_weight_averaging_has_no_rows(tmp_path: Path) ->
     assert file.steps.tolist()[:2] == [0, 1]
     for step, row in zip(file.steps.tolist()[1:], file.surprisal[1:], strict=True):
         assert np.array_equal(row, bits_of(weights.at[step])), step
+
+
+# ---------------------------------------------------------------------- rows of averages, where they are asked for
+
+
+class Averages(Callback):
+    """Copies of an averaging callback's averages after each update."""
+
+    def __init__(self, keeper: Any) -> None:
+        self.keeper = keeper
+        self.at: dict[int, dict[str, torch.Tensor]] = {}
+        self.apart = False
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        average = self.keeper._average_model
+        module = getattr(average, "module", average)
+        if int(getattr(average, "n_averaged", None) or getattr(self.keeper, "n_averaged", None) or 0) == 0:
+            module = pl_module
+        self.at[trainer.global_step] = {k: v.detach().clone() for k, v in module.model.state_dict().items()}
+        if module is not pl_module:
+            self.apart |= not all(map(torch.equal, module.parameters(), pl_module.parameters()))
+
+
+def averaging(kind: str) -> Any:
+    if kind == "SWA":
+        return StochasticWeightAveraging(swa_lrs=1e-2, swa_epoch_start=1)
+    if kind == "EMA":
+        return EMAWeightAveraging(decay=0.8, update_every_n_steps=1, update_starting_at_step=2)
+    return WeightAveraging(avg_fn=lambda average, new, n: 0.9 * average + 0.1 * new)
+
+
+@pytest.mark.parametrize("kind", ["WeightAveraging", "EMA", "SWA"])
+def test_lightning_averages_by_name(kind: str, tmp_path: Path) -> None:
+    training = Training(rows=12, dropout=0.1, shuffle=False)
+    ends, seen = [], None
+    for watched in (False, True):
+        keeper = averaging(kind)
+        seen = Averages(keeper)
+        own = [CurveWatchCallback(random_tokens(), tmp_path / "curves.h5", schedule=1, weights="averaged")]
+        trainer = LightningTrainer(
+            default_root_dir=tmp_path, accelerator="cpu", devices=1, max_epochs=3, logger=False,
+            callbacks=[keeper, seen, *(own if watched else [])], enable_progress_bar=False,
+            enable_model_summary=False, enable_checkpointing=False,
+        )  # fmt: skip
+        module = lightning_module(training)
+        training.seed_everything()
+        trainer.fit(module, loader(training))
+        ends.append([*module.state_dict().values(), *keeper._average_model.state_dict().values()])
+    assert all(map(torch.equal, *ends)), "training or its averages are not as without a watch"
+    file = open_run(tmp_path / "curves.h5")
+    assert file.weights == "averaged"
+    assert len(file.steps) >= 7
+    assert seen is not None
+    assert seen.apart, "the averages were the weights all the time"
+    for step, row in zip(file.steps.tolist()[1:], file.surprisal[1:], strict=True):
+        assert np.array_equal(row, bits_of(seen.at[step])), step
+
+
+def test_averages_that_come_after_the_watch_are_refused(tmp_path: Path) -> None:
+    watch = CurveWatchCallback(random_tokens(), tmp_path / "curves.h5", weights="averaged")
+    trainer = LightningTrainer(
+        default_root_dir=tmp_path, accelerator="cpu", devices=1, max_steps=2, logger=False,
+        callbacks=[watch, averaging("EMA")], enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False,
+    )  # fmt: skip
+    training = Training()
+    with pytest.raises(ValueError, match=r"EMAWeightAveraging stands behind this callback.*before"):
+        trainer.fit(lightning_module(training), loader(training))
+
+
+@pytest.mark.parametrize("weights", ["training", "averaged"])
+def test_schedule_free_in_the_trainer(weights: str, tmp_path: Path) -> None:
+    """Evaluation leaves the optimizer showing its averages; epochs are logged, and training ends, after it."""
+    from transformers import TrainerCallback
+
+    at: dict[int, Any] = {}
+
+    class Copies(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            model, optimizer = kwargs["model"], kwargs["optimizer"].optimizer
+            before = [(p, p.detach().clone()) for p in model.parameters()]
+            if weights == "averaged":
+                optimizer.eval()
+            at[state.global_step] = {k: v.clone() for k, v in model.state_dict().items()}
+            if weights == "averaged":
+                optimizer.train()
+                with torch.no_grad():
+                    for parameter, value in before:
+                        parameter.copy_(value)
+
+    training = Training(rows=12, epochs=2, log_epochs=True, evaluate_every=3, dropout=0.0)
+    settings = {"optim": "schedule_free_adamw", "lr_scheduler_type": "constant"}
+    alone = run("trainer", training, tmp_path / "alone", **settings)
+    watching = Watching(random_tokens(), tmp_path / "curves.h5", weights=weights)
+    watched = run("trainer", training, tmp_path / "watched", watching, **settings)
+    assert alone.differences(watched) == []
+    copied = Watching(random_tokens(), tmp_path / "copied.h5", weights=weights)
+    run("trainer", training, tmp_path / "copied", copied, callbacks=(Copies(),), **settings)
+    file = open_run(tmp_path / "copied.h5")
+    assert file.steps.tolist() == [0, 3, 6]
+    assert file.weights == weights
+    for step, row in zip(file.steps.tolist()[1:], file.surprisal[1:], strict=True):
+        assert np.abs(row - bits_of(at[step])).max() < 1e-4, step
+    other = "averaged" if weights == "training" else "training"
+    run("trainer", training, tmp_path / "o", Watching(random_tokens(), tmp_path / "o.h5", weights=other), **settings)
+    assert np.abs(open_run(tmp_path / "o.h5").surprisal[-1] - file.surprisal[-1]).max() > 1e-3
+
+
+def test_an_averaged_model_in_a_loop(tmp_path: Path) -> None:
+    model = gpt2(seed=1)
+    average = AveragedModel(model)
+    with pytest.raises(ScoringError, match="weights='averaged'"):
+        Watch(random_tokens(), tmp_path / "refused.h5", max_steps=3).observe(average, 0)
+    with Watch(random_tokens(), tmp_path / "curves.h5", max_steps=1, weights="averaged") as watch:
+        watch.observe(average, 0)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(0.9)
+        average.update_parameters(model)
+        average.update_parameters(model)
+        watch.observe(average, 1)
+    file = open_run(tmp_path / "curves.h5")
+    assert np.array_equal(file.surprisal[0], bits_of(gpt2(seed=1).state_dict()))
+    assert np.array_equal(file.surprisal[1], bits_of(average.module.state_dict()))
+
+
+def test_averages_that_nobody_keeps(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing is averaged.*WeightAveraging.*schedule-free"):
+        Watch(random_tokens(), tmp_path / "curves.h5", max_steps=3, weights="averaged").observe(gpt2(), 0)
+    with pytest.raises(ValueError, match="weights='ema': one of 'training', 'averaged'"):
+        Watch(random_tokens(), tmp_path / "curves.h5", weights="ema")
+    assert not (tmp_path / "curves.h5").exists()
+
+
+def averages_that_do_not_fit(folder: Path) -> str:
+    """On rank 1 alone the copy of the weights fails; both ranks hear of it, and training goes on."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    average, now = AveragedModel(gpt2()), [0]
+
+    @contextmanager
+    def averages() -> Any:
+        if dist.get_rank() == 1 and now == [2]:
+            raise torch.OutOfMemoryError("only here")
+        yield
+
+    watch = Watch(random_tokens(), folder / "curves.h5", max_steps=4, schedule=1, weights="averaged")
+    watch.start(average, averages=averages)
+    for step in range(5):
+        now[0] = step
+        watch.observe(average, step)
+    watch.close()
+    return "done"
+
+
+def test_averages_that_do_not_fit_on_one_rank(tmp_path: Path) -> None:
+    assert on_ranks(2, averages_that_do_not_fit, tmp_path) == ["done", "done"]
+    assert open_run(tmp_path / "curves.h5").steps.tolist() == [0, 1, 3, 4]

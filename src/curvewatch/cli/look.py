@@ -83,12 +83,22 @@ def facts(run: Run) -> list[tuple[str, str]]:
     sessions = run.sessions
     if sessions:
         host, model = sessions[-1].get("host", {}), sessions[-1].get("model", {})
-        parameters = model.get("parameters")
-        rows.append(("model", f"{model.get('class', '?')}" + (f", {parameters:,} parameters" if parameters else "")))
+        rows.append(("model", _model(model)))
+        rows.append(("weights", run.weights))
         rows.append(("trained by", f"{host.get('name', '?')}, {len(sessions)} session{'s' * (len(sessions) > 1)}"))
         versions = sessions[-1].get("versions", {})
         rows.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) or "?"))
     return rows
+
+
+def _model(model: dict[str, Any]) -> str:
+    name, parameters = model.get("name", ""), model.get("parameters")
+    text = (f"{name}: " if name else "") + str(model.get("class", "?"))
+    if parameters:
+        trainable = model.get("trainable_parameters")
+        share = f", {trainable / parameters:.1%} of them trained" if trainable not in (None, parameters) else ""
+        text += f", {parameters:,} parameters{share}"
+    return text
 
 
 def _sets(file: Path) -> list[str]:
