@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from curvewatch import Live, Schedule, Watch, open_run
 from curvewatch.integrations import lightning, transformers
 from curvewatch.recorder import Recorder
 from tests.support.files import row, start
-from tests.support.models import random_tokens
+from tests.support.models import gpt2, random_tokens
 from tests.support.process import environment
+from tests.support.recomputing import Snapshots, assert_rows_are_the_training_models
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,18 @@ def test_lightnings_spawned_ranks_write_the_file(tmp_path: Path) -> None:
     run = open_run(tmp_path / "curves.h5")
     assert run.steps.tolist() == [0, 3, 4]
     assert len(list(tmp_path.glob("*.h5"))) == 1
+
+
+@pytest.mark.parametrize("loop", ["plain", "trainer"])
+@pytest.mark.parametrize("launcher", ["debug_launcher", "notebook_launcher"])
+def test_accelerates_launchers_write_the_file(launcher: str, loop: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.launching", launcher, loop, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment(WANDB_MODE="offline"))
+    assert done.returncode == 0, done.stderr
+    taken = Snapshots()
+    taken.weights = torch.load(tmp_path / "weights.pt")
+    assert_rows_are_the_training_models(tmp_path / "curves.h5", taken, gpt2, random_tokens(), [0, 2, 4, 6])
+    assert [one.name for one in tmp_path.glob("*curves*")] == ["curves.h5"], "closed well, and by one rank alone"
 
 
 def in_a_fork(act: Callable[[], bool]) -> bool:

@@ -1,0 +1,85 @@
+"""A training on two ranks under accelerate's own launchers; a program, as a launcher wants a process without threads.
+
+Usage: python -m tests.support.launching LAUNCHER LOOP FOLDER
+
+LAUNCHER is "debug_launcher" or "notebook_launcher"; LOOP is "plain" or "trainer". Rank 0 leaves its copies of the
+weights of each step in FOLDER/weights.pt.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import torch
+
+from curvewatch import Watch
+from tests.support.models import gpt2, random_tokens
+from tests.support.recomputing import Snapshots
+from tests.support.trainings import Rows
+
+STEPS = 6
+
+
+def plain(folder: Path) -> None:
+    """accelerate's loop."""
+    from accelerate import Accelerator
+
+    torch.set_num_threads(1)
+    accelerator, taken = Accelerator(cpu=True), Snapshots()
+    assert accelerator.num_processes == 2
+    model = gpt2()
+    wrapped, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.5))
+    rows = Rows(4 * STEPS, seed=accelerator.process_index).ids.view(STEPS, 4, -1)
+    watch = Watch(random_tokens(), folder / "curves.h5", max_steps=STEPS, schedule=2)
+    watch.observe(wrapped, 0)
+    taken.take(0, model)
+    for step, ids in enumerate(rows, 1):
+        accelerator.backward(wrapped(input_ids=ids, labels=ids).loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        watch.observe(wrapped, step)
+        taken.take(step, model)
+    watch.finish(wrapped, STEPS)
+    if accelerator.is_main_process:
+        torch.save(taken.weights, folder / "weights.pt")
+
+
+def trainer(folder: Path) -> None:
+    """The HF Trainer with the callback."""
+    from transformers import Trainer, TrainingArguments
+
+    from curvewatch.integrations.transformers import CurveWatchCallback
+
+    torch.set_num_threads(1)
+    taken = Snapshots()
+    arguments = TrainingArguments(
+        str(folder / "out"), max_steps=STEPS, per_device_train_batch_size=2, learning_rate=0.01, use_cpu=True,
+        report_to="none", save_strategy="no", logging_steps=2, disable_tqdm=True,
+    )  # fmt: skip
+    assert arguments.world_size == 2
+    Trainer(
+        gpt2(), arguments, train_dataset=Rows(4 * STEPS, seed=0),
+        callbacks=[CurveWatchCallback(random_tokens(), folder / "curves.h5"), taken.trainer()],
+    ).train()  # fmt: skip
+    if arguments.process_index == 0:
+        torch.save(taken.weights, folder / "weights.pt")
+
+
+def main(launcher: str, loop: str, folder: Path) -> None:
+    """Trains on two ranks, scoring every other step."""
+    import accelerate
+
+    function = {"plain": plain, "trainer": trainer}[loop]
+    if launcher == "debug_launcher":
+        accelerate.debug_launcher(function, (folder,), num_processes=2)
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    accelerate.notebook_launcher(function, (folder,), num_processes=2, use_port=port)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
