@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from curvewatch import layout
 from curvewatch.errors import CurvewatchError, RunFileError
-from curvewatch.unpacking import check_unpacked, chunks_of
+from curvewatch.unpacking import TEXT_SLACK, check_unpacked, chunks_of, unpacked_text
 
 _T = TypeVar("_T")
 
@@ -47,6 +47,8 @@ _PARAMETERS = {
     _LZF: 3,
     h5z.FILTER_SCALEOFFSET: 6,
 }
+_FOR_TEXT = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
+"""Those that h5repack gives to every dataset, texts among them."""
 _STANDARD_TYPES = {
     "i": (h5t.STD_I8LE, h5t.STD_I16LE, h5t.STD_I32LE, h5t.STD_I64LE, h5t.STD_I16BE, h5t.STD_I32BE, h5t.STD_I64BE),
     "u": (h5t.STD_U8LE, h5t.STD_U16LE, h5t.STD_U32LE, h5t.STD_U64LE, h5t.STD_U16BE, h5t.STD_U32BE, h5t.STD_U64BE),
@@ -166,11 +168,15 @@ def read(dataset: h5py.Dataset, index: Any = ()) -> NDArray[Any]:
         check_unpacked(dataset.id, index)
         values: NDArray[Any] = dataset[index]
         return values
+    packed = dataset.id.get_create_plist().get_nfilters() > 0
     held, n_bytes = 0, dataset.chunks[0] * _REFERENCE.itemsize
     for info in chunks_of(dataset.id):
         # Memory of our own: h5py takes as much as a chunk is, HDF5 fills as much as the file says of this one.
-        raw = np.zeros(max(info.size, n_bytes), np.uint8)
-        dataset.id.read_direct_chunk(info.chunk_offset, out=raw)
+        if packed:
+            raw = np.frombuffer(unpacked_text(dataset.id, info.chunk_offset), np.uint8)
+        else:
+            raw = np.zeros(max(info.size, n_bytes), np.uint8)
+            dataset.id.read_direct_chunk(info.chunk_offset, out=raw)
         references = raw[:n_bytes].view(_REFERENCE)
         held += int(references["length"][: dataset.shape[0] - info.chunk_offset[0]].sum(dtype=np.uint64))
     # Each text has its own place in the file, but a bad file can have a million point to the same long one.
@@ -263,12 +269,12 @@ def _check_dataset(found: h5d.DatasetID, wanted: layout.Dataset, file_size: int)
         packed = plist.get_nfilters() > 0
         if packed:
             _check_filters(plist, wanted, math.prod(chunk), kind.get_size())
-            _check_chunks(found, wanted, chunk_bytes)
+            _check_chunks(found, wanted, chunk_bytes * (TEXT_SLACK if wanted.dtype == layout.TEXT else 1))
             if rank == 1 and _is_read_blindly(wanted):
                 check_unpacked(found)
         elif h5i.get_file_id(found).get_create_plist().get_version()[0] < 2:
             # HDF5's old format says of each chunk how long it is, without a checksum, and the library believes it.
-            longest = chunk_bytes * (4 if wanted.dtype == layout.TEXT else 1)  # H5Ocopy makes those of texts longer
+            longest = chunk_bytes * (TEXT_SLACK if wanted.dtype == layout.TEXT else 1)
             fits = all(chunk_bytes <= info.size <= longest for info in chunks_of(found))
             _require(fits, f"{name}: a chunk of another length")
     elif wanted.dtype == layout.TEXT:
@@ -280,16 +286,19 @@ def _check_dataset(found: h5d.DatasetID, wanted: layout.Dataset, file_size: int)
 
 def _check_filters(plist: h5p.PropDCID, wanted: layout.Dataset, items: int, item_bytes: int) -> None:
     """Refuses filters that would be looked for as a plugin, and parameters that contradict the chunks."""
-    _require(wanted.dtype != layout.TEXT, f"{wanted.name}: text that is packed")
     _require(plist.get_nfilters() <= len(_PARAMETERS), f"{wanted.name}: {plist.get_nfilters()} filters")
     seen: list[int] = []
     for i in range(plist.get_nfilters()):
         code, _, values, _ = plist.get_filter(i)
         _require(code in _PARAMETERS and code not in seen, f"{wanted.name}: filter {code}, which may be a plugin")
         seen.append(code)
+        text_too = wanted.dtype != layout.TEXT or code in _FOR_TEXT
+        _require(text_too, f"{wanted.name}: text that is packed by filter {code}")
         _require(h5z.FILTER_FLETCHER32 not in seen[:-1], f"{wanted.name}: a checksum that isn't the last filter")
         fits = len(values) >= _PARAMETERS[code]
-        if fits and code == h5z.FILTER_SHUFFLE:
+        if wanted.dtype == layout.TEXT and code == h5z.FILTER_SHUFFLE:
+            fits = True  # without any, and then HDF5 leaves it out
+        elif fits and code == h5z.FILTER_SHUFFLE:
             fits = values[0] == item_bytes
         elif fits and code == h5z.FILTER_SCALEOFFSET:  # it sizes its buffers by these, not by the dataset
             fits = values[2] == items and values[4] == item_bytes

@@ -13,10 +13,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from h5py import h5d, h5i, h5z
+from h5py import h5d, h5i, h5t, h5z
 
 SLACK_BYTES = 64
 """What a chunk may unpack to beyond its size."""
+REFERENCE_BYTES = 16
+"""Of a text in a chunk: its length, and where it lies."""
+TEXT_SLACK = 4
+"""How many times as long as a chunk of texts one may be: H5Ocopy makes them longer."""
 FEW = 16
 """Chunks that are looked up one by one. HDF5 looks through all to find one, and through all to list them."""
 
@@ -39,6 +43,7 @@ def check_unpacked(found: h5d.DatasetID, index: Any = ()) -> None:
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     extents, shape = plist.get_chunk(), found.shape
     n_bytes = math.prod(extents) * found.get_type().get_size()
+    is_text = isinstance(found.get_type(), h5t.TypeStringID)
     reach = [
         range(part.start // extent * extent, part.stop, extent)
         for part, extent in zip(_box(index, shape), extents, strict=True)
@@ -53,6 +58,9 @@ def check_unpacked(found: h5d.DatasetID, index: Any = ()) -> None:
         try:
             left_out, stored = found.read_direct_chunk(place)
         except (OSError, RuntimeError, KeyError):  # there is none, and HDF5 fills in zeros
+            continue
+        if is_text:
+            unpacked_text(found, place)
             continue
         unpacked = _unpacked_bytes(stored, left_out, filters, n_bytes)
         if not n_bytes <= unpacked <= n_bytes + SLACK_BYTES:
@@ -90,6 +98,35 @@ def _unpacked_bytes(stored: bytes, left_out: int, filters: Sequence[int], n_byte
         else:  # these make a whole chunk of whatever they are given, since their parameters are those of the dataset
             return n_bytes if h5z.FILTER_DEFLATE not in filters[:i] else 0
     return len(stored)
+
+
+def unpacked_text(found: h5d.DatasetID, place: tuple[int, ...]) -> bytes:
+    """What a packed chunk of texts holds: references to where each of them lies in the file.
+
+    Raises:
+        RuntimeError: If it unpacks to less than a chunk, or to much more.
+    """
+    plist = found.get_create_plist()
+    n_bytes = math.prod(plist.get_chunk()) * REFERENCE_BYTES
+    left_out, stored = found.read_direct_chunk(place)
+    most = TEXT_SLACK * n_bytes + SLACK_BYTES
+    for i in reversed(range(plist.get_nfilters())):
+        code = plist.get_filter(i)[0]
+        if left_out >> i & 1:
+            continue
+        if code == h5z.FILTER_FLETCHER32:
+            stored = stored[:-4]
+        elif code == h5z.FILTER_DEFLATE:
+            try:
+                stored = zlib.decompressobj().decompress(stored, most + 1)
+            except zlib.error:
+                stored = b""
+        else:  # HDF5 itself leaves shuffling out where there are texts
+            raise RuntimeError(f"text that is packed by filter {code}")
+    if not n_bytes <= len(stored) <= most:
+        name = h5i.get_name(found).decode(errors="replace")
+        raise RuntimeError(f"{name}: a chunk that unpacks to {len(stored):,} of {n_bytes:,} bytes")
+    return stored
 
 
 def chunks_of(found: h5d.DatasetID) -> list[h5d.StoreInfo]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -74,6 +75,8 @@ class JournaledFile:
             state_at = stateblock.find(file)
         if state_at is None:
             raise ForeignFileError(f"{path}: was not written by curvewatch; left untouched. Choose another name.")
+        with explained(path, "open it for writing"):
+            _require_our_form(self._real)
         with explained(path, "open it for writing"):
             log = RedoLog.acquire(self._real + SUFFIX, stat.S_IMODE(os.stat(self._real).st_mode) & 0o666)
             try:
@@ -402,3 +405,26 @@ def _without_repetitions(changes: Extents, view: Source, end: int) -> Extents:
         if length > 4096 or piece.stop > end or piece.read() != read(view, piece.start, length):
             out.put(piece)
     return out
+
+
+def _require_our_form(real: str) -> None:
+    """Refuses a file that HDF5 reads and that transactions can't change: h5repack and others write an older form.
+
+    Raises:
+        RunFileError: Naming the command that converts it.
+    """
+    with open(real, "rb") as stream:
+        head = stream.read(superblock.SIZE)
+    signature = len(superblock.SIGNATURE)
+    if head[:signature] != superblock.SIGNATURE:
+        what, command = "a user block before", "h5unjam --delete -i {} -o {}"
+    elif len(head) == superblock.SIZE and head[signature] not in superblock.VERSIONS:
+        what, command = f"version {head[signature]} of HDF5's superblock in", "h5repack -j 2 -k 2 {} {}"
+    else:
+        return
+    root, extension = os.path.splitext(real)
+    command = command.format(shlex.quote(real), shlex.quote(f"{root}.converted{extension}"))
+    raise RunFileError(
+        f"{real}: another program rewrote it, with {what} it. So it can be read, but not continued. Convert it, and "
+        f"continue the converted file: {command}"
+    )

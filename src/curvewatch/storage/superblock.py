@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SIZE = 48
+VERSIONS = (2, 3)
+"""With a checksum."""
 OPEN_FOR_WRITING = 0x01
 """The consistency flag that HDF5 sets while a file is open for writing, and that a crash leaves behind."""
 _FLAGS_AT = 11
@@ -42,7 +44,7 @@ def parse(head: bytes) -> Superblock | None:
         return None
     raw = bytes(head[:SIZE])
     signature, version, offsets, lengths, flags, _extension, end, checksum = _LAYOUT.unpack(raw)
-    if signature != SIGNATURE or version not in (2, 3) or offsets != 8 or lengths != 8:
+    if signature != SIGNATURE or version not in VERSIONS or offsets != 8 or lengths != 8:
         return None
     if lookup3(raw[:-4]) != checksum:
         return None
