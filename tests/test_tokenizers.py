@@ -137,8 +137,8 @@ class LikeTiktoken:
 @pytest.mark.parametrize("make", [LikeTiktoken, by_tiktoken])
 def test_a_special_tokens_name_in_the_text_is_text(make: Any) -> None:
     tokenizer = make()
-    tokens = TokenSet.from_text("a<|endoftext|>b", tokenizer, 14, 15, per_sequence=None)
-    assert tokens.ids.tolist() == list(b"a<|endoftext|>b")
+    tokens = TokenSet.from_text("a<|endoftext|> b", tokenizer, 15, 16, per_sequence=None)
+    assert tokens.ids.tolist() == list(b"a<|endoftext|> b")
     assert tokens.vocab_size == {LikeTiktoken: 300, by_tiktoken: 301}[make], "the highest id, plus 1"
     assert Prompts("<|endoftext|>", tokenizer).ids == (tuple(b"<|endoftext|>"),)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curvewatch.errors import brief
+
+# A path with blanks in it is told from a text by its ending.
+_FILE_SUFFIXES = {".txt", ".text", ".md", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst"}
 
 IntArray = NDArray[np.integer]
 
@@ -27,21 +31,51 @@ def check_counts(*, n_tokens: int, context: int | None, per_sequence: int | None
         raise ValueError(f"per_sequence={per_sequence}: give at least 1, or None to score every position.")
 
 
-def read_text(text_or_path: str | os.PathLike[str]) -> str:
+def read_text(text_or_path: object) -> str:
     """The text itself, read from the file if a path is given.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, or what is given looks like the path of one.
+        IsADirectoryError: If it is a folder.
+        TypeError: If it is neither a text nor a path.
+        ValueError: If the file is no UTF-8 text.
     """
-    if isinstance(text_or_path, os.PathLike):
-        return Path(text_or_path).read_text(encoding="utf-8")
-    short = len(text_or_path) < 4096 and "\n" not in text_or_path
-    if short and os.path.isfile(text_or_path):
-        return Path(text_or_path).read_text(encoding="utf-8")
-    # One word with a suffix or a slash is a mistyped path, not a corpus.
-    if short and text_or_path and " " not in text_or_path and ("/" in text_or_path or Path(text_or_path).suffix):
-        raise FileNotFoundError(f"text_or_path={text_or_path!r}: no such file.")
+    if not isinstance(text_or_path, (str, os.PathLike)):
+        many = isinstance(text_or_path, (list, tuple))
+        way = (
+            "Join the texts, '\\n'.join(texts), or encode each and pass the rows to TokenSet.from_sequences."
+            if many
+            else "Pass a str, or the path of a UTF-8 file."
+        )
+        raise TypeError(
+            f"text_or_path={brief(text_or_path)}: one text or one path is expected, got a "
+            f"{type(text_or_path).__name__}. {way}"
+        )
+    # A text of several lines, or longer than any path, is a text.
+    if isinstance(text_or_path, str) and (len(text_or_path) >= 4096 or "\n" in text_or_path or not text_or_path):
+        return text_or_path
+    if os.path.isdir(text_or_path):
+        raise IsADirectoryError(f"text_or_path={brief(text_or_path)}: a folder. Give one file in it, or the text.")
+    if os.path.isfile(text_or_path):
+        try:
+            return Path(text_or_path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"text_or_path={brief(text_or_path)}: it is no UTF-8 text ({error.reason} at byte {error.start}). Give "
+                "a text file in UTF-8, not a compressed or binary one."
+            ) from error
+    if isinstance(text_or_path, os.PathLike) or _looks_like_a_path(text_or_path):
+        raise FileNotFoundError(
+            f"text_or_path={brief(text_or_path)}: no such file. Check the path; if it is the text itself, put a line "
+            "break behind it."
+        )
     return text_or_path
+
+
+def _looks_like_a_path(text: str) -> bool:
+    """One word that could name a file is a mistyped path, not a corpus; so is what ends as files of text do."""
+    nameable = all(len(part.encode(errors="replace")) < 256 for part in text.split("/"))
+    return nameable and (not any(map(str.isspace, text)) or Path(text).suffix.lower() in _FILE_SUFFIXES)
 
 
 def as_ids(row: Any, name: str) -> NDArray[np.int64]:
@@ -50,7 +84,7 @@ def as_ids(row: Any, name: str) -> NDArray[np.int64]:
     Raises:
         ValueError: If it is anything else, naming it by `name`.
     """
-    array = np.asarray(row)
+    array = np.asarray(row.detach().cpu() if hasattr(row, "detach") else row)  # a tensor may lie on an accelerator
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
         raise ValueError(
             f"{name}: a row of token ids (integers) is expected, got {array.dtype} of shape {array.shape}."
@@ -78,24 +112,3 @@ def given_positions(positions: Any, n_sequences: int, shift: int) -> tuple[NDArr
     sequence_index = np.repeat(np.arange(n_sequences), [len(row) for row in rows])
     position = np.concatenate([np.sort(row) for row in rows]) + shift if rows else np.zeros(0, np.int64)
     return sequence_index, position
-
-
-def rows_of(dataset: Any, column: str, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """The rows' token ids: in drawn order where the dataset has a length, else as they come.
-
-    Raises:
-        KeyError: If a row has no `column`.
-    """
-    if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
-        source: Iterable[Any] = (dataset[int(r)] for r in rng.permutation(len(dataset)))
-    else:
-        source = iter(dataset)
-    for r, row in enumerate(source):
-        try:
-            ids = row[column]
-        except (KeyError, TypeError, IndexError) as error:
-            known = ", ".join(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
-            raise KeyError(
-                f"column={column!r}: the dataset's rows have no such column (they have: {known})."
-            ) from error
-        yield as_ids(ids, f"dataset row {r}, column {column!r}")

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curvewatch import text as text_room
+from curvewatch.dataset_rows import rows_of
 from curvewatch.positions import choose_positions
 from curvewatch.replacing import replacing
-from curvewatch.token_input import IntArray, as_ids, check_counts, given_positions, read_text, rows_of
+from curvewatch.token_input import IntArray, as_ids, check_counts, given_positions, read_text
 from curvewatch.token_view import TokenView
 
 OBJECTIVES = ("causal",)
@@ -97,7 +98,10 @@ class TokenSet:
 
         Raises:
             ValueError: If the text is too short, or an argument makes no sense.
-            FileNotFoundError: If `text_or_path` looks like a path and there is no such file.
+            FileNotFoundError: If `text_or_path` looks like a path (one word, or the name of a text file) and there is
+                no such file.
+            IsADirectoryError: If it is a folder.
+            TypeError: If it is neither a text nor a path, or `tokenizer` can't encode.
         """
         check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
         text = read_text(text_or_path)
@@ -145,11 +149,12 @@ class TokenSet:
     ) -> TokenSet:
         """A token set from tokenised rows: a `datasets.Dataset`, or anything that yields rows with `column`.
 
-        Rows may be packed (all of one length) or ragged. A dataset with a length is sampled by `seed`; one that can
+        Tables of pyarrow, pandas and polars, PyTorch's datasets (a `TensorDataset` of one tensor, too) and streams will
+        do. Rows may be packed (all of one length) or ragged. A dataset with a length is sampled by `seed`; one that can
         only be streamed is read from its start.
 
         Args:
-            dataset: Rows, each a mapping with `column`.
+            dataset: Rows, each a mapping with `column`, or a table.
             n_tokens: N.
             context: Cut rows to this many tokens, `bos` included; None takes them whole.
             per_sequence: Scored positions in a row (fewer where it is shorter); None scores every position.
@@ -160,8 +165,9 @@ class TokenSet:
             vocab_size: If there is no tokenizer to say it; else the model does.
 
         Raises:
-            ValueError: If the rows hold too few tokens.
+            ValueError: If the rows hold too few tokens, or `dataset` is several datasets.
             KeyError: If a row has no such column.
+            TypeError: If `dataset` has no rows.
         """
         check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
         rng = np.random.default_rng(seed)
