@@ -133,4 +133,5 @@ def test_several_steps_are_skipped_at_once(path: Path) -> None:
     why = {1: "out of budget", **dict.fromkeys((2, 3, 4), "a step was left out"), 6: "out of budget"}
     assert open_run(path).skipped == why
     start(path, keep=3).close()
-    assert open_run(path).skipped == {step: why[step] for step in (1, 2, 3)}
+    kept = open_run(path).skipped
+    assert {step: kept[step] for step in kept if step > 0} == {step: why[step] for step in (1, 2, 3)}

@@ -138,6 +138,24 @@ def write_plan(h5: h5py.File, names: Sequence[str], plan: RunPlan) -> None:
         group["planned_step"][:] = plan.planned_steps
 
 
+def settle_plan(h5: h5py.File, names: Sequence[str]) -> None:
+    """Notes planned steps that training is past, and that have neither row nor note: lost rows, a denser schedule."""
+    for name in names:
+        group = group_of(h5, names, name)
+        rows, noted, planned = (group[key][:] for key in ("step", "skipped_step", "planned_step"))
+        due = group["due_step"][:] if "due_step" in group else rows
+        past = max([-1, *rows[-1:].tolist(), *noted[-1:].tolist()])
+        found = np.setdiff1d(planned[planned <= past], np.concatenate([rows, due, noted]))
+        if not found.size:
+            continue
+        reasons = dict(zip(noted.tolist(), group["skipped_why"].asstr()[:], strict=True))
+        reasons |= dict.fromkeys(found.tolist(), f"no row of it; training was at step {past} when this was seen")
+        steps = sorted(reasons)
+        for key, values in (("skipped_step", steps), ("skipped_why", [reasons[step] for step in steps])):
+            group[key].resize((len(steps),))
+            group[key][:] = values
+
+
 def add_session(h5: h5py.File, plan: RunPlan, keep_through: int, dropped: Sequence[int] | NDArray[np.int64]) -> None:
     """Notes that a session of training began, and which rows it dropped."""
     sessions = h5[layout.PROVENANCE]["sessions"]

@@ -26,6 +26,7 @@ from curvewatch.datasets import (
     group_of,
     keep_rows,
     keep_saved,
+    settle_plan,
     write_plan,
 )
 from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
@@ -108,6 +109,7 @@ class RunFile:
                     with refused(path), file.transaction() as h5:
                         keep_rows(h5, list(sets), len(steps) - len(later), keep_through)
                         write_plan(h5, list(sets), plan)
+                        settle_plan(h5, list(sets))
                         if weights != plan.weights:
                             h5.attrs["weights"] = plan.weights
                         add_session(h5, plan, keep_through, later)

@@ -242,3 +242,20 @@ def test_enough_rows_or_an_own_schedule_are_no_matter(
     steps = 4 if settings else 20  # 16 to 20 are the last quarter
     run("trainer", Training(steps=steps, log_every=1), tmp_path, Watching(random_tokens(), path, **settings))
     assert "last quarter" not in caplog.text
+
+
+def test_a_denser_schedule_on_resume(path: Path) -> None:
+    """What it would have scored before is on record, in order, and nothing is scored for it any more."""
+    first = Watch(random_tokens(), path, max_steps=12, schedule=4)
+    for step in (0, 4, 9):
+        first.observe(PlainLM(), step)
+    first.close()
+    second = Watch(random_tokens(), path, max_steps=12, schedule=2)
+    for step in range(10, 13):
+        second.observe(PlainLM(), step)
+    second.finish(PlainLM(), 12)
+    run = open_run(path)
+    assert run.steps.tolist() == [0, 4, 9, 10, 12]
+    assert run.due_steps.tolist() == [0, 4, 8, 10, 12]
+    assert run.skipped == dict.fromkeys((2, 6), "no row of it; training was at step 9 when this was seen")
+    settled(path)
