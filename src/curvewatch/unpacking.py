@@ -108,7 +108,8 @@ def unpacked_text(found: h5d.DatasetID, place: tuple[int, ...]) -> bytes:
     """
     plist = found.get_create_plist()
     n_bytes = math.prod(plist.get_chunk()) * REFERENCE_BYTES
-    left_out, stored = found.read_direct_chunk(place)
+    left_out, read = found.read_direct_chunk(place)
+    stored = bytes(read)
     most = TEXT_SLACK * n_bytes + SLACK_BYTES
     for i in reversed(range(plist.get_nfilters())):
         code = plist.get_filter(i)[0]
