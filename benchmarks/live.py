@@ -43,9 +43,9 @@ from curvewatch.live.given import Given
 from curvewatch.live.showing import Showing
 from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.measures.frequency import TargetTypes
-from curvewatch.measures.growing import GrowingFit
 from curvewatch.measures.recent import RecentSurprisal
-from curvewatch.tracking import HostAxisWandb
+from curvewatch.measures.smoother.growing import GrowingFit
+from curvewatch.trackers.sinks import HostAxisWandb
 
 VOCABULARY = 50_257
 PER_SEQUENCE = 10

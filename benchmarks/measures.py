@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from curvewatch.measures import LAMBDAS, Smoother, measure_curves
 from curvewatch.measures.blocks import FIT_TOKENS
-from curvewatch.measures.smoothing import Road
+from curvewatch.measures.smoother.smoothing import Road
 
 CHANCE = float(np.log2(50_257))
 MAX_STEPS = 1_000_000

@@ -28,7 +28,7 @@ from curvewatch import TokenSet
 Result = TypeVar("Result")
 
 CONTEXT = 128
-PRELOADED = ["curvewatch.scoring", "transformers.trainer", "transformers.models.gpt2.modeling_gpt2"]
+PRELOADED = ["curvewatch.scoring.scorer", "transformers.trainer", "transformers.models.gpt2.modeling_gpt2"]
 MIB = 1 << 20
 
 

@@ -45,11 +45,11 @@ from measuring import (
 )
 
 from curvewatch import RunFile, Watch
-from curvewatch.batches import Batch
 from curvewatch.live import LiveMetrics
-from curvewatch.recorder import Recorder
-from curvewatch.scoring import Scorer
-from curvewatch.tracking import HostAxisWandb
+from curvewatch.runfile.recorder import Recorder
+from curvewatch.scoring.batches import Batch
+from curvewatch.scoring.scorer import Scorer
+from curvewatch.trackers.sinks import HostAxisWandb
 
 PER_SEQUENCE = 10
 OUTPUTS = 16

@@ -47,8 +47,8 @@ from transformers import GPT2LMHeadModel, Trainer, TrainingArguments, default_da
 from transformers.trainer_callback import PrinterCallback
 
 from curvewatch import TokenSet
-from curvewatch.batches import Batch, Batches
-from curvewatch.scoring import Scorer
+from curvewatch.scoring.batches import Batch, Batches
+from curvewatch.scoring.scorer import Scorer
 
 # A GPU's batches are larger, and so must be its work.
 GPU_FACTOR = 64

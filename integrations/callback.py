@@ -7,15 +7,15 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from curvewatch import ranks
-from curvewatch.batches import Batch
 from curvewatch.live import Live
-from curvewatch.measures.smoothing import FEW_STEPS, MIN_FIT_STEPS
+from curvewatch.measures.smoother.smoothing import FEW_STEPS, MIN_FIT_STEPS
 from curvewatch.measures.surprisal import FEW_WINDOW_ROWS, final_window
-from curvewatch.tokens import TokenSet
-from curvewatch.tracking import LogFunction
-from curvewatch.trained import ChooseModel
-from curvewatch.watch import Watch
+from curvewatch.scoring import ranks
+from curvewatch.scoring.batches import Batch
+from curvewatch.scoring.trained import ChooseModel
+from curvewatch.tokens.tokenset import TokenSet
+from curvewatch.trackers.sinks import LogFunction
+from curvewatch.watch.watch import Watch
 
 logger = logging.getLogger("curvewatch")
 

@@ -12,12 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from curvewatch import ranks
-from curvewatch.layout import AVERAGED
 from curvewatch.live import Metrics
+from curvewatch.runfile.layout import AVERAGED
 from curvewatch.schedule import StepArray, StepRule
-from curvewatch.tracking import Sink, WandbSink
-from curvewatch.weights import Averages, exchanged
+from curvewatch.scoring import ranks
+from curvewatch.trackers.sinks import Sink, WandbSink
+from curvewatch.watch.weights import Averages, exchanged
 
 from .callback import WatchCallback
 

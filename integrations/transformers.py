@@ -16,7 +16,7 @@ from transformers.trainer_callback import CallbackHandler
 
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
-from curvewatch.tracking import HostAxisWandb, Sink
+from curvewatch.trackers.sinks import HostAxisWandb, Sink
 
 from .callback import WatchCallback
 

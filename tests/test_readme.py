@@ -14,8 +14,9 @@ import xarray
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
-from curvewatch import layout, open_run
+from curvewatch import open_run
 from curvewatch.live.keys import ALL_KEYS
+from curvewatch.runfile import layout
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^### ([^\n]+)\n(?:(?!^###).)*?^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)

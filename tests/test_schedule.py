@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvewatch import Schedule
-from curvewatch.watch import default_schedule
+from curvewatch.watch.arguments import default_schedule
 
 
 def steps(schedule: Schedule, max_steps: int | None, **more: Any) -> list[int]:

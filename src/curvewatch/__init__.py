@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from curvewatch.speaking import speak
 
 if TYPE_CHECKING:
+    from curvewatch.analysis.run import Run as Run
+    from curvewatch.analysis.run import open_run as open_run
     from curvewatch.errors import CurvewatchError as CurvewatchError
     from curvewatch.errors import FileBusyError as FileBusyError
     from curvewatch.errors import ForeignFileError as ForeignFileError
@@ -18,14 +20,12 @@ if TYPE_CHECKING:
     from curvewatch.errors import TokenSetMismatchError as TokenSetMismatchError
     from curvewatch.live import Live as Live
     from curvewatch.observation import Observation as Observation
-    from curvewatch.run import Run as Run
-    from curvewatch.run import open_run as open_run
-    from curvewatch.runfile import RunFile as RunFile
+    from curvewatch.runfile.writer import RunFile as RunFile
     from curvewatch.sampling.prompts import Prompts as Prompts
     from curvewatch.schedule import Schedule as Schedule
-    from curvewatch.scoring import Scorer as Scorer
-    from curvewatch.tokens import TokenSet as TokenSet
-    from curvewatch.watch import Watch as Watch
+    from curvewatch.scoring.scorer import Scorer as Scorer
+    from curvewatch.tokens.tokenset import TokenSet as TokenSet
+    from curvewatch.watch.watch import Watch as Watch
 
 # Where each public name lives; loaded when first asked for.
 _ROOMS = {
@@ -35,7 +35,7 @@ _ROOMS = {
     "Live": "live",
     "Observation": "observation",
     "Prompts": "sampling.prompts",
-    "Run": "run",
+    "Run": "analysis.run",
     "RunFile": "runfile",
     "RunFileError": "errors",
     "Schedule": "schedule",
@@ -44,7 +44,7 @@ _ROOMS = {
     "TokenSet": "tokens",
     "TokenSetMismatchError": "errors",
     "Watch": "watch",
-    "open_run": "run",
+    "open_run": "analysis.run",
 }
 
 __all__ = [*sorted(_ROOMS), "__version__"]

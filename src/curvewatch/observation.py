@@ -1,4 +1,4 @@
-"""Observation: what is measured for all scored tokens at one training step. Suffix: N scored tokens."""
+"""What is seen of a model at one training step: of all scored tokens, and of the texts it writes. Suffix: N tokens."""
 
 from __future__ import annotations
 
@@ -25,3 +25,35 @@ class Observation:
 
     def __len__(self) -> int:
         return len(self.surprisal_bits)
+
+
+# Why a sample ends, and what that means.
+STATUSES = {
+    "length": "it has the asked-for number of tokens",
+    "eos": "the model ended the text; the end token is its last",
+    "context": "the model's context is full",
+    "nonfinite": "no token could be chosen next: the logits were NaN or infinite",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The model's continuation of one prompt at one step.
+
+    Attributes:
+        step: Updates done.
+        prompt_index: Of the prompt, from 0.
+        text: The continuation, without the prompt; without a tokenizer the ids, separated by spaces.
+        token_ids: Its tokens.
+        repetition_length: Tokens at its end that repeat; see `repetition_length`. An end token is not counted.
+        status: Why it ends; one of `STATUSES`.
+        prompt: The prompt's text.
+    """
+
+    step: int
+    prompt_index: int
+    text: str
+    token_ids: tuple[int, ...]
+    repetition_length: int
+    status: str = "length"
+    prompt: str = ""

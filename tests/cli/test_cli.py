@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from curvewatch import Run, RunFile, open_run
 from curvewatch.cli.app import app
-from curvewatch.runfile import Row, RunPlan, SetRecord
+from curvewatch.runfile.writer import Row, RunPlan, SetRecord
 from tests.analysis.synthetic import VOCABULARY, row, schedule, token_set, write_run
 
 
@@ -166,7 +166,7 @@ def test_doctor_repairs_what_a_crash_left(tmp_path: Path) -> None:
     code = f"""
 import os, numpy as np
 from curvewatch import RunFile
-from curvewatch.runfile import Row, RunPlan, SetRecord
+from curvewatch.runfile.writer import Row, RunPlan, SetRecord
 from tests.analysis.synthetic import row, schedule, token_set
 tokens, steps = token_set(20), schedule(12)
 file = RunFile.start({str(tmp_path / "dies.h5")!r}, {{"eval": SetRecord(tokens, 64, {{"batch_size": 1}})}},
@@ -175,7 +175,7 @@ for step in steps.tolist():
     file.append(Row(step, 0.0, 1e9 + step, {{"eval": row(step, 20, 6.0, 100_000, 1)}}))
 os._exit(9)
 """
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     assert len(open_run(tmp_path / "dies.h5")) == 12
     assert "a writer has it open, or crashed" in call("doctor", tmp_path / "dies.h5").stdout.replace("\n", " ")
     call("doctor", "--repair", tmp_path / "dies.h5")

@@ -18,7 +18,7 @@ import torch
 
 from curvewatch import Live, Schedule, Watch, open_run
 from curvewatch.integrations import lightning, transformers
-from curvewatch.recorder import Recorder
+from curvewatch.runfile.recorder import Recorder
 from tests.support.files import row, start
 from tests.support.models import gpt2, random_tokens
 from tests.support.process import environment

@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from curvewatch import Schedule, TokenSetMismatchError, layout, open_run
+from curvewatch import Schedule, TokenSetMismatchError, open_run
 from curvewatch.errors import RunFileError
+from curvewatch.runfile import layout
 from tests.support.hosts import HOSTS, Watching, run
 from tests.support.models import random_tokens
 from tests.support.trainings import Outcome, Training

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from curvewatch import RunFile, RunFileError, ScoringError, TokenSet, open_run
-from curvewatch.watch import FAILURES_IN_A_ROW
+from curvewatch.watch.watch import FAILURES_IN_A_ROW
 from tests.support.hosts import HOSTS, Watching, run
 from tests.support.models import VOCABULARY, random_tokens
 from tests.support.trainings import Training
@@ -263,7 +263,7 @@ def test_a_full_disk(host: str, path: Path, full_disk: list[int], caplog: pytest
 
 
 def test_a_disk_that_has_room_again(path: Path, full_disk: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curvewatch.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("curvewatch.runfile.recorder.RETRY_SECONDS", 0.05)
     full_disk.append(2)
 
     def after(step: int, _model: Any) -> None:

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from curvewatch import Schedule, Scorer, ScoringError, Watch, open_run
 from curvewatch.integrations.lightning import CurveWatchCallback
-from curvewatch.weights import WeightProbe, training_weights
+from curvewatch.watch.weights import WeightProbe, training_weights
 from tests.support.hosts import Watching, lightning_module, loader, run
 from tests.support.models import gpt2, random_tokens
 from tests.support.ranks import on_ranks

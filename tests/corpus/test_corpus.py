@@ -21,11 +21,11 @@ from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from curvewatch import TokenSet, open_run
-from curvewatch import text as text_room
 from curvewatch.cli.app import app
 from curvewatch.corpus import NgramSurprisals, arrow, count_ngrams, count_tokens, load_ngrams, open_corpus, sources
 from curvewatch.corpus.keys import KeyIndex
 from curvewatch.errors import TokenSetMismatchError
+from curvewatch.tokens import text as text_room
 from tests.analysis.synthetic import write_run
 from tests.test_import import loaded_by
 
@@ -449,7 +449,7 @@ def test_documented_code_runs(tmp_path, monkeypatch):
     write_run(tmp_path / "curves.h5", holes=())
     run = open_run("curves.h5")
     np.save("train.npy", run.tokens.ids)
-    page = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text(encoding="utf-8")
     section = page[page.index("## N-grams of the training corpus") :]
     names: dict[str, Any] = {}
     exec(section.split("```python\n")[1].split("```")[0], names)

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from curvewatch import open_run
+from tests.support.keys import unknown
+from tests.support.offline import rows
+from tests.support.process import environment
 
-from .support.keys import unknown
-from .support.offline import rows
-from .support.process import environment
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = {
     "pretrain_trainer.py": [
         str(ROOT / "configs/trainer/demo.yaml"), "--max_steps", "6", "--logging_steps", "3", "--n_tokens", "60",

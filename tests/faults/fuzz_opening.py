@@ -30,9 +30,8 @@ import numpy as np
 
 from curvewatch import TokenSet, open_run
 from curvewatch.errors import CurvewatchError, RunFileError
-from curvewatch.observation import Observation
-from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
-from curvewatch.sampling.sample import Sample
+from curvewatch.observation import Observation, Sample
+from curvewatch.runfile.writer import Row, RunFile, RunPlan, SetRecord
 from tests.faults.mutations import find_blocks, mutate
 
 MEMORY_BYTES = 2 << 30

@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 from h5py import h5p
 
-from curvewatch import layout
-from curvewatch.storage.superblock import SIZE, lookup3
+from curvewatch.runfile import layout
+from curvewatch.storage.hdf5.superblock import SIZE, lookup3
 
 SIGNATURES = re.compile(
     rb"OHDR\x02|OCHK|FRHP\0|FHDB\0|FHIB\0|BTHD\0|BTLF\0|BTIN\0|EAHD\0|EAIB\0|EADB\0|EASB\0|FAHD\0|FADB\0|GCOL\x01|HEAP\0|TREE|SNOD\x01"

@@ -17,7 +17,7 @@ from curvewatch.live import LiveMetrics, Metrics
 from curvewatch.live.forgotten import COLUMNS, forgotten_table, most_forgotten
 from curvewatch.live.metrics import Lines, Table
 from curvewatch.live.watched import WatchedTokens, stratified
-from curvewatch.recorder import release
+from curvewatch.runfile.recorder import release
 from tests.support.keys import unknown
 from tests.support.models import VOCABULARY, PlainLM, random_tokens
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from curvewatch.measures import LAMBDAS
-from curvewatch.measures.growing import GrowingFit
+from curvewatch.measures.smoother.growing import GrowingFit
 
 from .reference import CHANCE as SOME_CHANCE
 from .reference import KINDS, make_curve, paper_steps

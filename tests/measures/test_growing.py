@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from curvewatch.measures import LAMBDAS, smooth_curves
-from curvewatch.measures.growing import OPEN_SPACING, GrowingFit
-from curvewatch.measures.smoothing import Fit
+from curvewatch.measures.smoother.growing import OPEN_SPACING, GrowingFit
+from curvewatch.measures.smoother.smoothing import Fit
 
 from .growing_reference import CHANCE, curves_of, grown, plain_fit, schedules
 

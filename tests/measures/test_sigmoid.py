@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from curvewatch.measures import sigmoid_acquisition
-from curvewatch.measures.least_squares import sigmoid
+from curvewatch.measures.sigmoids.least_squares import sigmoid
 
 from .reference import CHANCE, make_curve, steps_of
 

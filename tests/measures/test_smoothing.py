@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from curvewatch.measures import LAMBDAS, MeasureWarning, Smoother, measure_curves, smooth_curves
-from curvewatch.measures.splines import SplineBasis, roughness_penalty
+from curvewatch.measures.smoother.splines import SplineBasis, roughness_penalty
 
 from .reference import CHANCE, KINDS, make_curve, steps_of
 

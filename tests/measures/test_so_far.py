@@ -18,8 +18,8 @@ from curvewatch.measures import LAMBDAS, measure_curves, so_far
 from curvewatch.measures.acquisition import ACQUISITION_STATUS, UNFITTED
 from curvewatch.measures.recent import RecentSurprisal
 from curvewatch.measures.rises import Rises
+from curvewatch.measures.smoother.splines import SplineBasis
 from curvewatch.measures.so_far import SoFar, measure_so_far
-from curvewatch.measures.splines import SplineBasis
 
 from .growing_reference import CHANCE, curves_of, grown, plain_fit, schedules
 
@@ -88,7 +88,7 @@ def test_midway_they_are_those_of_plain_least_squares(name: str, planned: bool, 
 
 
 def so_far_spacing() -> float:
-    from curvewatch.measures.growing import OPEN_SPACING
+    from curvewatch.measures.smoother.growing import OPEN_SPACING
 
     return OPEN_SPACING
 

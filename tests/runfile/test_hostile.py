@@ -19,9 +19,10 @@ import h5py
 import numpy as np
 import pytest
 
-from curvewatch import RunFile, TokenSet, layout, open_run
+from curvewatch import RunFile, TokenSet, open_run
 from curvewatch.errors import ForeignFileError, RunFileError
-from curvewatch.runfile import RunPlan, SetRecord
+from curvewatch.runfile import layout
+from curvewatch.runfile.writer import RunPlan, SetRecord
 from tests.faults import mutations
 from tests.faults.fuzz_opening import KINDS, build, campaign, use
 

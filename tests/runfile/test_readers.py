@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from curvewatch import TokenSet, layout
-from curvewatch.runfile import Counted, RunFile, RunPlan, SetRecord
-from curvewatch.sampling.sample import Sample
+from curvewatch import TokenSet
+from curvewatch.observation import Sample
+from curvewatch.runfile import layout
+from curvewatch.runfile.writer import Counted, RunFile, RunPlan, SetRecord
 from tests.support.files import row
 
 READERS = {

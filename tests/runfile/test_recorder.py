@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from curvewatch import open_run, recorder
-from curvewatch.recorder import Recorder, release
+from curvewatch import open_run
+from curvewatch.runfile import recorder
+from curvewatch.runfile.recorder import Recorder, release
 from tests.support.files import row, start
 
 

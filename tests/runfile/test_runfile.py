@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import xarray
 
-from curvewatch import FileBusyError, ForeignFileError, RunFileError, TokenSet, TokenSetMismatchError, layout, open_run
-from curvewatch.runfile import Row
+from curvewatch import FileBusyError, ForeignFileError, RunFileError, TokenSet, TokenSetMismatchError, open_run
+from curvewatch.runfile import layout
+from curvewatch.runfile.writer import Row
 from tests.support.files import observation, row, start, write
 from tests.support.models import VOCABULARY, random_tokens
 

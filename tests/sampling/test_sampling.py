@@ -22,12 +22,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from curvewatch import RunFileError, ScoringError, layout, open_run
+from curvewatch import RunFileError, ScoringError, open_run
+from curvewatch.observation import STATUSES, Sample
+from curvewatch.runfile import layout
 from curvewatch.sampling import sampler as sampler_room
 from curvewatch.sampling.choice import choose, uniform
 from curvewatch.sampling.prompts import Prompts, shown
 from curvewatch.sampling.repetition import repetition_length
-from curvewatch.sampling.sample import COLUMNS, STATUSES, Sample, samples_scalars, samples_table
+from curvewatch.sampling.sample import COLUMNS, samples_scalars, samples_table
 from curvewatch.sampling.sampler import TextSampler
 from tests.support.files import row, start
 from tests.support.hosts import HOSTS, Intruding, run, shard

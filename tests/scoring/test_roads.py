@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from curvewatch import Scorer, ScoringError
-from curvewatch.scoring import plain_reference
+from curvewatch.scoring.scorer import plain_reference
 from tests.support.models import CONTEXT, VOCABULARY, PlainLM, best_road, gpt2, random_tokens
 
 SHAPE: dict[str, Any] = {

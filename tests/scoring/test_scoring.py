@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from curvewatch import Scorer, ScoringError, TokenSet
-from curvewatch import logits as logits_room
-from curvewatch.batches import Batches
-from curvewatch.logits import score_logits
-from curvewatch.scoring import plain_reference
+from curvewatch.scoring import logits as logits_room
+from curvewatch.scoring.batches import Batches
+from curvewatch.scoring.logits import score_logits
+from curvewatch.scoring.scorer import plain_reference
 from tests.support.models import VOCABULARY, PlainLM, gpt2, random_tokens
 
 EXACT_BITS = 1e-5

@@ -16,7 +16,7 @@ from torch import nn
 
 from curvewatch import Scorer, ScoringError, Watch, open_run
 from curvewatch.integrations.lightning import CurveWatchCallback
-from curvewatch.trained import trained_model
+from curvewatch.scoring.trained import trained_model
 from tests.support.hosts import adamw, loader
 from tests.support.models import VOCABULARY, PlainLM, gpt2, random_tokens
 from tests.support.trainings import Training

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from curvewatch import Scorer, Watch, open_run
-from curvewatch.undisturbed import Window, unwrap
+from curvewatch.scoring.undisturbed import Window, unwrap
 from tests.support.models import PlainLM, gpt2, random_tokens
 
 

@@ -27,7 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curvewatch.errors import FileBusyError, ForeignFileError, RunFileError
-from curvewatch.storage import committed, filelock, journal, redolog, stateblock, superblock
+from curvewatch.storage import committed, filelock, journal, redolog, stateblock
+from curvewatch.storage.hdf5 import superblock
 from curvewatch.storage.journal import JournaledFile, snapshot
 from curvewatch.storage.overlay import Extents, Memory, Overlay, Piece
 from tests.faults import rows

@@ -24,14 +24,14 @@ from curvewatch.errors import FileBusyError
 from curvewatch.live import Live, LiveMetrics
 from curvewatch.live.given import given_for
 from curvewatch.measures.frequency import TargetTypes
-from curvewatch.runfile import Counted, Row, RunPlan, SetRecord
-from curvewatch.view import Follower, State
-from curvewatch.view.app import WatchApp
-from curvewatch.view.chart import Frame, Line, StepAxis
-from curvewatch.view.charts import charts_of
-from curvewatch.view.follow import ROW_BYTES
-from curvewatch.view.pace import FINISHED, GONE, QUIET, STOPPED, TRAINING, WAITING, Pace
-from curvewatch.view.words import duration, latest_lines, often_lines
+from curvewatch.runfile.writer import Counted, Row, RunPlan, SetRecord
+from curvewatch.terminal import Follower, State
+from curvewatch.terminal.app import WatchApp
+from curvewatch.terminal.chart import Frame, Line, StepAxis
+from curvewatch.terminal.charts import charts_of
+from curvewatch.terminal.follow import ROW_BYTES
+from curvewatch.terminal.pace import FINISHED, GONE, QUIET, STOPPED, TRAINING, WAITING, Pace
+from curvewatch.terminal.words import duration, latest_lines, often_lines
 from tests.analysis.synthetic import VOCABULARY, token_set
 
 N = 40
@@ -120,7 +120,7 @@ def test_a_finished_file_is_read_at_once_and_then_left_alone(tmp_path: Path, mon
     state = follower.poll()
     assert_equal(state, logged([(step, observed(step)) for step in STEPS]))
     opened = []
-    monkeypatch.setattr("curvewatch.view.follow.Follower._read_block", lambda self: opened.append(1))
+    monkeypatch.setattr("curvewatch.terminal.follow.Follower._read_block", lambda self: opened.append(1))
     for _ in range(10):
         assert follower.poll() is state
     assert opened == [], "nothing was written, so the file was not opened"
@@ -128,7 +128,7 @@ def test_a_finished_file_is_read_at_once_and_then_left_alone(tmp_path: Path, mon
 
 def test_a_long_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "curves.h5")
-    monkeypatch.setattr("curvewatch.view.follow.BLOCK_BYTES", 2 * ROW_BYTES * N)  # two rows
+    monkeypatch.setattr("curvewatch.terminal.follow.BLOCK_BYTES", 2 * ROW_BYTES * N)  # two rows
     follower = Follower(path)
     seen = []
     while not seen or seen[-1].behind:
@@ -657,7 +657,7 @@ def _graphics(said: bytes) -> set[str]:
 
 
 def test_plain_text_has_no_more_columns_than_asked_for(tmp_path: Path) -> None:
-    from curvewatch.view.plain import snapshot_text
+    from curvewatch.terminal.plain import snapshot_text
 
     state = Follower(write(tmp_path / "curves.h5")).poll()
     text = snapshot_text(state, BEGAN + 90, 90)

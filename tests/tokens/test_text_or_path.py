@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from curvewatch import TokenSet
-from curvewatch.token_input import read_text
+from curvewatch.tokens.given import read_text
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from curvewatch import TokenSet
-from curvewatch import text as text_room
 from curvewatch.sampling.prompts import Prompts
+from curvewatch.tokens import text as text_room
 
 LINE = "the cat sat on the mat, and the dog saw it run away from home.\n"
 TEXT = (LINE * 3 + "\n\n  " + LINE.upper() + "<|endoftext|>\n") * 40

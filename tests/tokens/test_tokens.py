@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvewatch import TokenSet
-from curvewatch.tokens import SAVED_VERSION
-from curvewatch.watch import named_sets
+from curvewatch.tokens.tokenset import SAVED_VERSION
+from curvewatch.watch.arguments import named_sets
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "the", "dog", "saw", "it", "run", "away", "from", "home"]
 TEXT = " ".join(WORDS[i * i % 15] for i in range(3000)) + "\n"

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from curvewatch.live.drawn import lines_figure, table_page
 from curvewatch.live.metrics import Lines, Table
+from curvewatch.trackers.drawn import lines_figure, table_page
 
 
 def cells(page: str) -> list[list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from curvewatch import publishing
+from curvewatch.trackers import publishing
 
 
 class FakeRun:

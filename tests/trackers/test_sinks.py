@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from curvewatch.live import Histogram, Metrics
-from curvewatch.tracking import HostAxisWandb, OwnAxisWandb, Sink, active_wandb_run, function_sink
+from curvewatch.trackers.sinks import HostAxisWandb, OwnAxisWandb, Sink, active_wandb_run, function_sink
 from tests.support.offline import records, rows
 
 STEPS = 13

@@ -13,12 +13,11 @@ import pytest
 
 from curvewatch import Run, open_run
 from curvewatch.measures import MeasureWarning
+from tests.support.keys import always, unknown
+from tests.support.process import environment
+from tests.support.wandb_server import WandbServer, serving
 
-from .support.keys import always, unknown
-from .support.process import environment
-from .support.wandb_server import WandbServer, serving
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def train(path: Path, url: str, leave: str) -> subprocess.Popen[str]:

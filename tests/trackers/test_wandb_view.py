@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from .support.keys import unknown
-from .support.process import environment
-from .support.wandb_server import WandbServer, serving
+from tests.support.keys import unknown
+from tests.support.process import environment
+from tests.support.wandb_server import WandbServer, serving
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def saved(home: Path, *arguments: str) -> tuple[dict[str, Any], str]:

@@ -12,8 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from typer.testing import CliRunner
 
 from curvewatch import RunFileError, TokenSet, Watch, open_run
-from curvewatch.analysis.checkpoints import CheckpointError, find_checkpoints, load_tokens, score_checkpoints
 from curvewatch.cli.app import app
+from curvewatch.watch.checkpoints import CheckpointError, find_checkpoints, load_tokens, score_checkpoints
 
 STEPS = (0, 3, 6, 9, 12)
 

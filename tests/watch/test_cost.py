@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from curvewatch import TokenSet, Watch, open_run
-from curvewatch.cost import Cost
+from curvewatch.watch.cost import Cost
 
 SECONDS = [0.0]
 
@@ -19,7 +19,7 @@ SECONDS = [0.0]
 def clock(monkeypatch):
     """A clock that moves only when told to, so that no test depends on the machine's speed."""
     SECONDS[0] = 0.0
-    monkeypatch.setattr("curvewatch.cost.time.perf_counter", lambda: SECONDS[0])
+    monkeypatch.setattr("curvewatch.watch.cost.time.perf_counter", lambda: SECONDS[0])
 
 
 class Tiny(nn.Module):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import BatchEncoding
 
 from curvewatch import Live, Watch, open_run
-from curvewatch.training_counts import MOST_EARLY, TrainingCounts, batch_tokens
+from curvewatch.watch.training_counts import MOST_EARLY, TrainingCounts, batch_tokens
 from tests.support.hosts import Watching, run, run_trainer
 from tests.support.models import VOCABULARY, PlainLM, random_tokens
 from tests.support.ranks import on_ranks

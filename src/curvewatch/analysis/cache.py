@@ -20,7 +20,7 @@ from curvewatch.analysis.moment import Moment
 from curvewatch.errors import RunFileError
 from curvewatch.measures import MeasureInfo, MeasureTable, MeasureWarning, measure_curves
 from curvewatch.measures.table import CATEGORIES
-from curvewatch.run import Run
+from curvewatch.runfile.reader import Reader
 
 logger = logging.getLogger("curvewatch")
 
@@ -28,7 +28,7 @@ ATTEMPTS = 3
 
 
 def measures_of(
-    run: Run,
+    run: Reader,
     *,
     paper: bool = False,
     refresh: bool = False,
@@ -68,7 +68,7 @@ def measures_of(
     raise AssertionError
 
 
-def cache_path(run: Run, paper: bool = False) -> Path:
+def cache_path(run: Reader, paper: bool = False) -> Path:
     """Where the measures are kept: beside the run file."""
     return run.path.with_name(f"{run.path.name}.{run.set_name}{'.paper' if paper else ''}.measures.npz")
 
@@ -79,7 +79,7 @@ def code_digest() -> str:
     from curvewatch import measures
 
     digest = hashlib.sha256(np.__version__.encode())
-    for source in sorted(Path(measures.__file__).parent.glob("*.py")):
+    for source in sorted(Path(measures.__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.analysis.curve import TokenCurve
+if TYPE_CHECKING:  # a curve draws itself with what is here
+    from curvewatch.analysis.curve import TokenCurve
+
 
 BRAILLE = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 MARGIN = 6  # columns of the axis' labels

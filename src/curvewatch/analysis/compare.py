@@ -17,7 +17,7 @@ from curvewatch.analysis.moment import Moment
 from curvewatch.errors import TokenSetMismatchError
 from curvewatch.measures import MeasureWarning
 from curvewatch.measures.cross_run import CrossRun, RunCurves, cross_run
-from curvewatch.run import Run
+from curvewatch.runfile.reader import Reader
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Run], *, paper: bool = False, progress: Callable[[int, int], None] | None = None
+    runs: Sequence[Reader], *, paper: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Comparison:
     """Compares runs of one token set.
 
@@ -88,7 +88,7 @@ def compare(
     return Comparison(names, found, tuple(_named(note, names) for note in found.notes))
 
 
-def check_comparable(runs: Sequence[Run]) -> None:
+def check_comparable(runs: Sequence[Reader]) -> None:
     """Makes sure that runs can be compared token by token.
 
     Raises:
@@ -113,7 +113,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
             )
 
 
-def run_names(runs: Sequence[Run]) -> tuple[str, ...]:
+def run_names(runs: Sequence[Reader]) -> tuple[str, ...]:
     """Short names that tell the runs apart: as much of the end of their paths as it takes."""
     paths = [run.path.absolute() for run in runs]
     for parts in range(1, max(len(path.parts) for path in paths) + 1):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from curvewatch.analysis.moment import Moment
 from curvewatch.measures import MeasureWarning, SmoothedCurves, measure_curves, smooth_curves
-from curvewatch.run import Run
-from curvewatch.token_view import TokenView, view_of
+from curvewatch.runfile.reader import Reader
+from curvewatch.tokens.view import TokenView, view_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +49,7 @@ class TokenCurve:
     source: str
 
     def __str__(self) -> str:
-        from curvewatch.analysis.terminal import drawn
+        from curvewatch.analysis.characters import drawn
 
         return drawn(self)
 
@@ -69,7 +69,7 @@ class TokenCurve:
         return picture.getvalue()
 
 
-def curve_of(run: Run, i: int) -> TokenCurve:
+def curve_of(run: Reader, i: int) -> TokenCurve:
     """Token `i` of a run as of this moment; see `Run.curve`."""
     tokens = run.tokens
     view = view_of(tokens, i)

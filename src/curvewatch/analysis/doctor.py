@@ -5,7 +5,6 @@ Looking never writes; `repair` applies what a crashed writer had committed to th
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from curvewatch import layout
 from curvewatch.analysis.moment import Moment
 from curvewatch.errors import CurvewatchError
 from curvewatch.measures.surprisal import FEW_WINDOW_ROWS, final_window
-from curvewatch.run import Run
-from curvewatch.runfile import check_format
+from curvewatch.runfile import layout
+from curvewatch.runfile.reader import Reader, set_names
 from curvewatch.storage.journal import JournaledFile, snapshot
 from curvewatch.storage.redolog import SUFFIX
 
@@ -47,7 +45,7 @@ def examine(path: str | os.PathLike[str]) -> list[Finding]:
     path = Path(path)
     try:
         run_sets = set_names(path)
-        Run(path, run_sets[0])
+        Reader(path, run_sets[0])
     except (CurvewatchError, FileNotFoundError) as error:
         return [Finding(BAD, "file", str(error))]
     except (KeyError, ValueError, OSError, RuntimeError) as error:
@@ -60,7 +58,7 @@ def examine(path: str | os.PathLike[str]) -> list[Finding]:
     for name in run_sets:
         prefix = f"{name}: " if len(run_sets) > 1 else ""
         try:
-            found = list(_set(Run(path, name)))
+            found = list(_set(Reader(path, name)))
         except (CurvewatchError, KeyError, ValueError, OSError, RuntimeError) as error:
             found = [Finding(BAD, "contents", f"can't be read ({error}). Restore the file from a copy.")]
         findings += [Finding(f.level, f"{prefix}{f.subject}", f.text) for f in found]
@@ -75,22 +73,6 @@ def repair(path: str | os.PathLike[str]) -> str:
     """
     with JournaledFile(path) as file:
         return file.recovered
-
-
-def set_names(path: str | os.PathLike[str]) -> list[str]:
-    """Names of the token sets in a run file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        CurvewatchError: If it is no run file.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"path={path}: no such file.")
-    with snapshot(path) as h5:
-        check_format(h5, path)
-        sets: list[str] = json.loads(h5.attrs["sets"])
-    return sets
 
 
 def _journal(path: Path) -> Iterator[Finding]:
@@ -122,7 +104,7 @@ def _structure(path: Path) -> Iterator[Finding]:
         yield Finding(BAD, "links", f"points outside itself ({names}), which curvewatch never writes. Don't trust it.")
 
 
-def _set(run: Run) -> Iterator[Finding]:
+def _set(run: Reader) -> Iterator[Finding]:
     with run.group() as group:
         rows = {d.name: group[d.name].shape[0] for d in layout.DATASETS if d.grows and d.name in group}
     if len(set(rows.values())) > 1:
@@ -140,7 +122,7 @@ def _set(run: Run) -> Iterator[Finding]:
         )
 
 
-def _rows(run: Run, moment: Moment) -> Iterator[Finding]:
+def _rows(run: Reader, moment: Moment) -> Iterator[Finding]:
     t = len(moment)
     if t == 0:
         yield Finding(NOTE, "rows", "no observation yet")
@@ -160,7 +142,7 @@ def _rows(run: Run, moment: Moment) -> Iterator[Finding]:
         yield Finding(NOTE, "sessions", text + (f"; {dropped:,} rows were dropped and scored again" * bool(dropped)))
 
 
-def _plan(run: Run, moment: Moment) -> Iterator[Finding]:
+def _plan(run: Reader, moment: Moment) -> Iterator[Finding]:
     planned = run.planned_steps
     if not len(moment):
         return
@@ -187,7 +169,7 @@ def _plan(run: Run, moment: Moment) -> Iterator[Finding]:
         )
 
 
-def _values(run: Run, moment: Moment) -> Iterator[Finding]:
+def _values(run: Reader, moment: Moment) -> Iterator[Finding]:
     t, n_tokens = moment.surprisal.shape
     ever_N, negative, worst = np.zeros(n_tokens, bool), 0, (0, -1)
     block = max(1, BLOCK_VALUES // n_tokens)

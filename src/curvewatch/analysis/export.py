@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from curvewatch import layout
+from curvewatch.analysis.cache import measures_of
 from curvewatch.analysis.frames import need, target_texts, token_frame
 from curvewatch.analysis.moment import Moment
-from curvewatch.run import Run
+from curvewatch.runfile import layout
+from curvewatch.runfile.reader import Reader
 
 FORMATS = {".npz": "npz", ".parquet": "parquet", ".nc": "netcdf"}
 BLOCK_VALUES = 1 << 22
@@ -22,7 +23,7 @@ CURVES = ("surprisal", "correct", "entropy")
 Progress = Callable[[int, int], None]
 
 
-def export(run: Run, path: str | os.PathLike[str], *, progress: Progress | None = None) -> Path:
+def export(run: Reader, path: str | os.PathLike[str], *, progress: Progress | None = None) -> Path:
     """Writes curves, tokens and measures of a run to `path`, in the format of its ending.
 
     Args:
@@ -53,8 +54,8 @@ def _row_blocks(moment: Moment) -> Iterator[slice]:
     yield from (slice(start, min(start + block, t)) for start in range(0, t, block))
 
 
-def _npz(run: Run, path: Path, progress: Progress | None) -> None:
-    moment, table, tokens = Moment.now(run), run.measures(), run.tokens
+def _npz(run: Reader, path: Path, progress: Progress | None) -> None:
+    moment, table, tokens = Moment.now(run), measures_of(run), run.tokens
     small: dict[str, Any] = {"step": moment.steps_T, "time": moment.times_T}
     small |= {name: getattr(tokens, name) for name in ("sequence_index", "position", "target")}
     texts = target_texts(tokens)
@@ -83,7 +84,7 @@ def _npz(run: Run, path: Path, progress: Progress | None) -> None:
                         progress(done, total)
 
 
-def _parquet(run: Run, path: Path, progress: Progress | None) -> None:
+def _parquet(run: Reader, path: Path, progress: Progress | None) -> None:
     pa, parquet = need("pyarrow", "parquet"), need("pyarrow.parquet", "parquet")
     moment, frame = Moment.now(run), token_frame(run).reset_index()
     frame.attrs.clear()
@@ -110,9 +111,9 @@ def _parquet(run: Run, path: Path, progress: Progress | None) -> None:
             writer.close()
 
 
-def _netcdf(run: Run, path: Path, progress: Progress | None) -> None:
+def _netcdf(run: Reader, path: Path, progress: Progress | None) -> None:
     h5netcdf = need("h5netcdf", "netCDF")
-    moment, table, tokens = Moment.now(run), run.measures(), run.tokens
+    moment, table, tokens = Moment.now(run), measures_of(run), run.tokens
     done, total = 0, len(CURVES) * max(1, len(moment))
     with h5netcdf.File(path, "w") as file:
         # A dimension of no extent is an unlimited one to netCDF.

@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from curvewatch.analysis.curve import TokenCurve
 from curvewatch.analysis.findings import CORRELATED, Findings, mean_known
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.style import CHANCE, DIVERGING, run_colour
 from curvewatch.analysis.summary import QUANTILES
+
+if TYPE_CHECKING:  # a curve draws itself with what is here
+    from curvewatch.analysis.curve import TokenCurve
 
 WIDTH = 3.3  # inches: a column of a two-column page
 STYLE = {

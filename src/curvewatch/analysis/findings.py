@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.analysis.cache import measures_of
 from curvewatch.analysis.compare import Comparison, check_comparable, compare, run_names
 from curvewatch.analysis.moment import BLOCK_VALUES, Moment
 from curvewatch.analysis.summary import StepSummary, summarise
 from curvewatch.measures import MeasureTable, MeasureWarning, final_window
-from curvewatch.run import Run
+from curvewatch.runfile.reader import Reader
 
 Float64 = NDArray[np.float64]
 
@@ -48,7 +49,7 @@ class RunFindings:
     """
 
     name: str
-    run: Run
+    run: Reader
     moment: Moment
     summary: StepSummary
     measures: MeasureTable
@@ -88,7 +89,7 @@ class Findings:
     comparison: Comparison | None
 
 
-def gather_findings(runs: Sequence[Run], say: Say | None = None) -> Findings:
+def gather_findings(runs: Sequence[Reader], say: Say | None = None) -> Findings:
     """Reads and measures runs of one token set.
 
     Args:
@@ -113,10 +114,10 @@ def gather_findings(runs: Sequence[Run], say: Say | None = None) -> Findings:
     return Findings(found, comparison)
 
 
-def _one(name: str, run: Run, say: Say | None) -> RunFindings:
+def _one(name: str, run: Reader, say: Say | None) -> RunFindings:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MeasureWarning)  # they are in `info.warnings`
-        table = run.measures(progress=_about(say, f"{name}: measuring"))
+        table = measures_of(run, progress=_about(say, f"{name}: measuring"))
     moment = Moment.now(run)
     if len(moment) != table.info.n_steps:
         # The file grew in between; the rows that were measured count.

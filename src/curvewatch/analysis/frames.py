@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch import layout
+from curvewatch.analysis.cache import measures_of
 from curvewatch.analysis.moment import Moment
-from curvewatch.run import Curves, Run
-from curvewatch.tokens import TokenSet
+from curvewatch.runfile import layout
+from curvewatch.runfile.reader import Curves, Reader
+from curvewatch.tokens.tokenset import TokenSet
 
 NEEDED = "needs {0}, which is not installed. Install it with: pip install 'curvewatch[analysis]'"
 
@@ -39,11 +40,11 @@ def target_texts(tokens: TokenSet, which_n: NDArray[np.integer] | None = None) -
     return np.array([texts.get(int(i), f"<{int(i)}>") for i in ids], object)[place]
 
 
-def token_frame(run: Run, *, paper: bool = False, measures: Any = None) -> Any:
+def token_frame(run: Reader, *, paper: bool = False, measures: Any = None) -> Any:
     """One row a token: text, place, measures; see `Run.to_pandas`."""
     need("pandas", "to_pandas")
     tokens = run.tokens
-    frame = (measures if measures is not None else run.measures(paper=paper)).to_pandas()
+    frame = (measures if measures is not None else measures_of(run, paper=paper)).to_pandas()
     texts = target_texts(tokens)
     frame.insert(0, "sequence_index", tokens.sequence_index)
     frame.insert(1, "position", tokens.position)
@@ -53,7 +54,7 @@ def token_frame(run: Run, *, paper: bool = False, measures: Any = None) -> Any:
     return frame
 
 
-def dataset_of(run: Run, *, measures: bool = False) -> Any:
+def dataset_of(run: Reader, *, measures: bool = False) -> Any:
     """An xarray Dataset of this moment's rows; see `Run.to_xarray`."""
     xr = need("xarray", "to_xarray")
     indexing = need("xarray.core.indexing", "to_xarray")
@@ -74,7 +75,7 @@ def dataset_of(run: Run, *, measures: bool = False) -> Any:
     if texts is not None:
         variables["target_text"] = ("token", texts, _attributes("target_text"))
     if measures:
-        table = run.measures()
+        table = measures_of(run)
         for name in table:
             variables[name] = ("token", table[name], {"units": table.units[name]} if table.units[name] else {})
     return xr.Dataset(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import RunFileError
-from curvewatch.run import Curves, Run
+from curvewatch.runfile.reader import Curves, Reader
 
 BLOCK_VALUES = 1 << 24
 
@@ -31,7 +31,7 @@ class Moment:
         entropy: Bits, [T, N].
     """
 
-    run: Run
+    run: Reader
     steps_T: NDArray[np.int64]
     times_T: NDArray[np.float64]
     surprisal: Curves
@@ -39,7 +39,7 @@ class Moment:
     entropy: Curves
 
     @classmethod
-    def now(cls, run: Run) -> Moment:
+    def now(cls, run: Reader) -> Moment:
         """The rows that the run's file holds now."""
         with run.group() as group:
             steps_T, times_T = group["step"][:], group["time"][:]
@@ -71,7 +71,7 @@ class Moment:
         Raises:
             RunFileError: If training was resumed from before them meanwhile, or another run took the file's place.
         """
-        later = Moment.now(Run(self.run.path, self.run.set_name))
+        later = Moment.now(Reader(self.run.path, self.run.set_name))
         t = len(self)
         if later.run.run_id != self.run.run_id or not np.array_equal(later.times_T[:t], self.times_T):
             raise RunFileError(

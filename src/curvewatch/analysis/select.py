@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.analysis.cache import measures_of
 from curvewatch.measures import ACQUISITION_STATUS, TOP1_STATUS, MeasureTable
 from curvewatch.measures.table import CATEGORIES, UNITS
-from curvewatch.run import Run
-from curvewatch.tokens import TokenSet
+from curvewatch.runfile.reader import Reader
+from curvewatch.tokens.tokenset import TokenSet
 
 NUMERIC = tuple(name for name in UNITS if name not in CATEGORIES)
 # Shorter names for what is asked most.
@@ -24,7 +25,7 @@ ALIASES = {
 
 
 def select(
-    run: Run,
+    run: Reader,
     *,
     token: str | int | None = None,
     pattern: str | None = None,
@@ -66,7 +67,7 @@ def select(
         if value is not None and value not in words:
             raise ValueError(f"{name}={value!r}: one of {', '.join(words)} is expected.")
     if limits or key or status is not None or top1 is not None:
-        table = measures if measures is not None else run.measures()
+        table = measures if measures is not None else measures_of(run)
         for side, name, bound in limits:
             keep_N &= table[name] >= bound if side == "min" else table[name] <= bound
         if status is not None:

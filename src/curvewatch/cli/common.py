@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from curvewatch.analysis.run import Run, open_run
 from curvewatch.errors import CurvewatchError
-from curvewatch.run import Run, open_run
 
 # In a pipe nothing is known of a width, and wrapped lines are of no use there.
 PIPE_WIDTH = 200

@@ -12,10 +12,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from curvewatch.analysis.characters import number, visible
+from curvewatch.analysis.run import Run
 from curvewatch.analysis.select import parse_words, select
-from curvewatch.analysis.terminal import number, visible
 from curvewatch.cli.common import Paper, RunPath, SetName, guarded, note, noted_warnings, opened, out, progressing
-from curvewatch.run import Run
 
 Conditions = Annotated[
     list[str] | None,
@@ -103,7 +103,7 @@ def _model(model: dict[str, Any]) -> str:
 
 def _sets(file: Path) -> list[str]:
     """Names of the sets, also where there are several and none was named."""
-    from curvewatch.analysis.doctor import set_names
+    from curvewatch.runfile.reader import set_names
 
     return set_names(file)
 
@@ -196,7 +196,7 @@ def show(
         save_curve(curve, output)
         note(f"drawn to {output}")
         return
-    from curvewatch.analysis.terminal import drawn
+    from curvewatch.analysis.characters import drawn
 
     out.print(drawn(curve, min(out.width, 120), 16), markup=False, soft_wrap=True)
     if others > 1:

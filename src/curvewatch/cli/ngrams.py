@@ -41,8 +41,8 @@ def ngrams(
     split: Annotated[str | None, typer.Option(help="Of a dataset that has several.", show_default="train")] = None,
 ) -> None:
     """N-gram surprisal of every scored token, exact, from one pass over the training corpus."""
-    from curvewatch.analysis.checkpoints import load_tokens
     from curvewatch.corpus import count_ngrams, open_corpus
+    from curvewatch.watch.checkpoints import load_tokens
 
     if (tokens is None) == (run is None):
         raise typer.BadParameter("give one of --tokens and --run.", param_hint="--tokens")

@@ -32,7 +32,7 @@ def score(
     ] = None,
 ) -> None:
     """The same run file from checkpoints that exist already. Interrupted, it goes on where it stopped."""
-    from curvewatch.analysis.checkpoints import (
+    from curvewatch.watch.checkpoints import (
         PRECISIONS,
         find_checkpoints,
         load_tokens,

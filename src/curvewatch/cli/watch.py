@@ -33,7 +33,7 @@ def watch(
     if once or not (sys.stdout.isatty() and sys.stdin.isatty()):
         _print(file, set_name, ngrams)
         return
-    from curvewatch.view.app import WatchApp
+    from curvewatch.terminal.app import WatchApp
 
     app = WatchApp(file, set_name, every, ngrams)
     app.run()
@@ -44,8 +44,8 @@ def watch(
 
 
 def _print(file: Path, set_name: str | None, ngrams: Path | None) -> None:
-    from curvewatch.view.follow import Follower
-    from curvewatch.view.plain import snapshot_text
+    from curvewatch.terminal.follow import Follower
+    from curvewatch.terminal.plain import snapshot_text
 
     follower = Follower(file, set_name, ngrams)
     state = follower.poll()

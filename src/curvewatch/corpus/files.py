@@ -21,7 +21,7 @@ def open_corpus(
     Args:
         path: An `.npy` array of ids, [tokens] or [sequences, tokens], which is memory-mapped; a folder written by
             `datasets`' save_to_disk; or else a UTF-8 text file.
-        tokenizer: Encodes a text file; see `curvewatch.text`.
+        tokenizer: Encodes a text file; see `curvewatch.tokens.text`.
         column: The dataset's column of token ids.
         split: Of a dataset that has several; None takes "train".
 

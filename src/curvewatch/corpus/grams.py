@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.corpus.keys import Int64, KeyIndex
-from curvewatch.tokens import TokenSet
+from curvewatch.tokens.tokenset import TokenSet
 
 
 class Grams:

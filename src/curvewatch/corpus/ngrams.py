@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch import text
 from curvewatch.corpus.counting import GramCounter, TokenCounter
 from curvewatch.corpus.files import as_corpus
 from curvewatch.corpus.grams import Grams
 from curvewatch.corpus.sources import Corpus, TextCorpus
 from curvewatch.corpus.surprisals import NgramSurprisals
-from curvewatch.tokens import TokenSet
+from curvewatch.tokens import text
+from curvewatch.tokens.tokenset import TokenSet
 
 N_MAX = 5
 Progress = Callable[[int, "int | None"], None]

@@ -12,8 +12,8 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch import text
 from curvewatch.corpus.keys import Int64
+from curvewatch.tokens import text
 
 BLOCK = 1 << 16  # tokens; what is computed with a block then stays in the processor's cache
 MASK = "attention_mask"
@@ -120,7 +120,7 @@ class TextCorpus:
 
     Args:
         path: A UTF-8 file.
-        tokenizer: See `curvewatch.text`.
+        tokenizer: See `curvewatch.tokens.text`.
     """
 
     def __init__(self, path: Path, tokenizer: Any) -> None:

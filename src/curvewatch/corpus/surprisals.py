@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import TokenSetMismatchError
-from curvewatch.replacing import replacing
-from curvewatch.tokens import TokenSet
+from curvewatch.storage.replacing import replacing
+from curvewatch.tokens.tokenset import TokenSet
 
 FORMAT = "curvewatch n-gram surprisals"
 FORMAT_VERSION = 1

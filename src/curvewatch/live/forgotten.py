@@ -9,8 +9,8 @@ from curvewatch.live.current import LiveMetrics
 from curvewatch.live.metrics import Table
 from curvewatch.measures.so_far import SoFar
 from curvewatch.observation import Observation
-from curvewatch.token_view import view_of
-from curvewatch.tokens import TokenSet
+from curvewatch.tokens.tokenset import TokenSet
+from curvewatch.tokens.view import view_of
 
 BLOCK = 1 << 15
 CONTEXT_TOKENS = 30

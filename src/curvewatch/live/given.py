@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from curvewatch.live.settings import Live
 from curvewatch.live.watched import check_watched
 from curvewatch.measures.frequency import TargetTypes
-from curvewatch.tokens import TokenSet
+from curvewatch.tokens.tokenset import TokenSet
 
 TRAINING, AUTO = "training", "auto"
 

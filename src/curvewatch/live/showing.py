@@ -19,7 +19,7 @@ from curvewatch.live.settings import Live
 from curvewatch.live.smoothed import SmoothedMetrics
 from curvewatch.live.watched import WatchedTokens
 from curvewatch.observation import Observation
-from curvewatch.tokens import TokenSet
+from curvewatch.tokens.tokenset import TokenSet
 
 # Tables and charts are made when there are this many observations, and each time their number has doubled since:
 # training waits while they are made, and each is a file that a tracker keeps.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from curvewatch.errors import CurvewatchError
 from curvewatch.live.metrics import Histogram, Metrics, mean, percentile, plain, sorted_finite
 from curvewatch.measures.frequency import TargetTypes, frequency_correlations
-from curvewatch.measures.growing import GrowingFit
 from curvewatch.measures.recent import ReadRow, RecentSurprisal
+from curvewatch.measures.smoother.growing import GrowingFit
 from curvewatch.measures.so_far import Map, SoFar, measure_so_far
 from curvewatch.measures.surprisal import FINAL_SHARE
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.live.metrics import Lines
-from curvewatch.token_view import view_of
-from curvewatch.tokens import TokenSet
+from curvewatch.tokens.tokenset import TokenSet
+from curvewatch.tokens.view import view_of
 
 SEED = 0
 TEXT_WIDTH = 24

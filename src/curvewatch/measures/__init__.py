@@ -15,9 +15,9 @@ from curvewatch.measures.cross_run import CrossRun, RunCurves, RunLike, cross_ru
 from curvewatch.measures.forgettability import forgettability
 from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting, count_top1, threshold_events
 from curvewatch.measures.measure import measure_curves
-from curvewatch.measures.sigmoid import SigmoidAcquisition, sigmoid_acquisition
+from curvewatch.measures.sigmoids.sigmoid import SigmoidAcquisition, sigmoid_acquisition
 from curvewatch.measures.smoothed import SmoothedCurves, smooth_curves
-from curvewatch.measures.smoothing import LAMBDAS, Fit, Smoother
+from curvewatch.measures.smoother.smoothing import LAMBDAS, Fit, Smoother
 from curvewatch.measures.surprisal import final_surprisal, final_window
 from curvewatch.measures.table import TOP1_STATUS, MeasureInfo, MeasureTable
 from curvewatch.measures.variability import within_run_variability

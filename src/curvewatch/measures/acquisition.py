@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from curvewatch.measures.forgetting import at_most
-from curvewatch.measures.products import product
-from curvewatch.measures.smoothing import Fit, Float64, Floats
-from curvewatch.measures.splines import ORDER, SplineBasis
+from curvewatch.measures.smoother.products import product
+from curvewatch.measures.smoother.smoothing import Fit, Float64, Floats
+from curvewatch.measures.smoother.splines import ORDER, SplineBasis
 
 ACQUISITION_STATUS = ("learned", "left_censored", "never", "unfitted")
 LEARNED, LEFT_CENSORED, NEVER, UNFITTED = range(4)

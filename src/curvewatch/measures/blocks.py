@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curvewatch.measures.smoothing import Floats, Road
+from curvewatch.measures.smoother.smoothing import Floats, Road
 
 CHUNK_TOKENS = 16384  # width of the run file's chunks; a block that cuts a chunk reads it twice
 BLOCK_BYTES = 2**27  # of curves in memory at a time, in the precision they are fitted in

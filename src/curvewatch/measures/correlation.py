@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.measures.smoothing import Float64
+from curvewatch.measures.smoother.smoothing import Float64
 
 
 class PairwiseCorrelation:

@@ -20,7 +20,7 @@ from curvewatch.measures.acquisition import LEARNED
 from curvewatch.measures.blocks import CurvesLike
 from curvewatch.measures.correlation import PairwiseCorrelation
 from curvewatch.measures.measure import Measurer
-from curvewatch.measures.smoothing import Float64, Floats, Road
+from curvewatch.measures.smoother.smoothing import Float64, Floats, Road
 
 COMPARED = (
     "final_surprisal",

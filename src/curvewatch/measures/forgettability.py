@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curvewatch.measures.smoothing import Float64, Floats
+from curvewatch.measures.smoother.smoothing import Float64, Floats
 
 
 def forgettability(smoothed_TN: Floats) -> Float64:

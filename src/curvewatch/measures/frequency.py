@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curvewatch.measures.smoothing import Float64, Floats
+from curvewatch.measures.smoother.smoothing import Float64, Floats
 
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
 MOST_IDS = 1 << 19  # of a vocabulary

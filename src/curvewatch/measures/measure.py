@@ -17,7 +17,7 @@ from curvewatch.measures.acquisition import UNFITTED, Acquisition, AcquisitionGr
 from curvewatch.measures.blocks import CurvesLike
 from curvewatch.measures.forgettability import forgettability
 from curvewatch.measures.forgetting import count_top1, threshold_events
-from curvewatch.measures.smoothing import FEW_STEPS, LAMBDAS, MIN_FIT_STEPS, Fit, Floats, Road, Smoother
+from curvewatch.measures.smoother.smoothing import FEW_STEPS, LAMBDAS, MIN_FIT_STEPS, Fit, Floats, Road, Smoother
 from curvewatch.measures.surprisal import FEW_WINDOW_ROWS, final_surprisal, final_window
 from curvewatch.measures.table import TOP1_STATUS, MeasureInfo, MeasureTable
 from curvewatch.measures.variability import within_run_variability

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.measures.smoothing import Floats
+from curvewatch.measures.smoother.smoothing import Floats
 from curvewatch.measures.surprisal import FINAL_SHARE
 
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.measures.products import product
-from curvewatch.measures.smoothing import Float64, Floats
-from curvewatch.measures.splines import ORDER, SplineBasis
+from curvewatch.measures.smoother.products import product
+from curvewatch.measures.smoother.smoothing import Float64, Floats
+from curvewatch.measures.smoother.splines import ORDER, SplineBasis
 
 MOST_PAIRS = 64  # computed at a time, so that memory does not grow with the observations
 CROWDED = 0.7  # share of the curves from which on it is faster to compute them all

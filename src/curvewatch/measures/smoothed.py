@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from curvewatch.measures import blocks
 from curvewatch.measures.blocks import CurvesLike
-from curvewatch.measures.smoothing import (
+from curvewatch.measures.smoother.smoothing import (
     FEW_STEPS,
     LAMBDAS,
     MIN_FIT_STEPS,
@@ -22,7 +22,7 @@ from curvewatch.measures.smoothing import (
     Road,
     Smoother,
 )
-from curvewatch.measures.splines import N_SPLINES, SplineBasis
+from curvewatch.measures.smoother.splines import N_SPLINES, SplineBasis
 
 
 @dataclass(frozen=True)

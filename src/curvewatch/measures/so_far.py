@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from curvewatch.measures.acquisition import LEARNED, LEFT_CENSORED, NEVER, UNFITTED, AcquisitionGrid
 from curvewatch.measures.forgetting import WALKED_VALUES, threshold_events
-from curvewatch.measures.growing import GrowingFit, GrowingSolver
-from curvewatch.measures.products import product
 from curvewatch.measures.rises import Rises
-from curvewatch.measures.smoothing import Floats
+from curvewatch.measures.smoother.growing import GrowingFit, GrowingSolver
+from curvewatch.measures.smoother.products import product
+from curvewatch.measures.smoother.smoothing import Floats
 
 # Tokens at a time: few enough for a core's cache, enough that Python's share is small.
 BLOCK = 16_384

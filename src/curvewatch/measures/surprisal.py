@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from curvewatch.measures.smoothing import Float64, Floats
+from curvewatch.measures.smoother.smoothing import Float64, Floats
 
 FINAL_SHARE = 0.75
 FEW_WINDOW_ROWS = 5  # below this a mean, and more so a standard deviation, says little

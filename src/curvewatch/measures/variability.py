@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curvewatch.measures.smoothing import Float64, Floats
+from curvewatch.measures.smoother.smoothing import Float64, Floats
 
 
 def within_run_variability(window_WN: Floats, *, paper: bool = False) -> Float64:

@@ -15,11 +15,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch import layout
-from curvewatch.observation import Observation
-from curvewatch.records import Row, RunPlan, SetRecord
-from curvewatch.sampling.sample import Sample
-from curvewatch.tokens import TokenSet
+from curvewatch.observation import Observation, Sample
+from curvewatch.runfile import layout
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.tokens.tokenset import TokenSet
 
 # Padded sequences are written in blocks of about this many ids, so that a ragged set is never padded as a whole.
 BLOCK_IDS = 1 << 22

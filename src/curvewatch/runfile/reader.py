@@ -1,49 +1,31 @@
-"""Run: reads a run file, also while training is still writing it.
+"""Reader: what stands in a run file, also while training is still writing it.
 
-The file is opened for each access and closed again, so a Run neither blocks the writer nor sees half a row, and what
-it shows grows as the file does. What is worked out from it (measures, tables, single curves) lives in the rooms of
-`analysis`, which are loaded when first asked for.
+The file is opened for each access and closed again, so a reader neither blocks the writer nor sees half a row, and
+what it shows grows as the file does. What is worked out from it (measures, tables, single curves) is `analysis.run`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch import layout
 from curvewatch.errors import RunFileError
-from curvewatch.runfile import check_format, weights_of
-from curvewatch.sampling.sample import Sample
+from curvewatch.observation import Sample
+from curvewatch.runfile import layout
+from curvewatch.runfile.trust import DAMAGE, attribute, parsed, read, refused
+from curvewatch.runfile.writer import check_format, weights_of
+from curvewatch.storage.hdf5.unpacking import check_unpacked
 from curvewatch.storage.journal import snapshot
-from curvewatch.tokens import TokenSet
-from curvewatch.trust import DAMAGE, attribute, parsed, read, refused
-from curvewatch.unpacking import check_unpacked
+from curvewatch.tokens.tokenset import TokenSet
 
-if TYPE_CHECKING:
-    from curvewatch.analysis.curve import TokenCurve
-    from curvewatch.measures import MeasureTable
-
-
-def open_run(path: str | os.PathLike[str], set_name: str | None = None) -> Run:
-    """Opens a run file for reading.
-
-    Args:
-        path: The run file.
-        set_name: Which token set, where there are several; the others are `run[name]`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ForeignFileError: If it is not a run file.
-        KeyError: If it has no such set, or several and none is named.
-    """
-    return Run(path, set_name)
+OneSet = TypeVar("OneSet", bound="Reader")
 
 
 class Curves:
@@ -61,7 +43,7 @@ class Curves:
         chunks: Steps and tokens that are stored together; blocks of tokens are best read by multiples of the latter.
     """
 
-    def __init__(self, run: Run, name: str, dtype: Any, n_rows: int | None = None) -> None:
+    def __init__(self, run: Reader, name: str, dtype: Any, n_rows: int | None = None) -> None:
         self._run = run
         self._name = name
         self._n_rows = n_rows
@@ -102,7 +84,7 @@ class Curves:
         return f"<{self._name}: {steps:,} steps x {tokens:,} tokens, {self.dtype}>"
 
 
-class Run:
+class Reader:
     """One token set's curves in a run file.
 
     Attributes:
@@ -140,9 +122,9 @@ class Run:
         """The set's HDF5 group, read-only, as a context manager: a consistent state of this moment."""
         return _Open(self.path, self.set_name if len(self.sets) > 1 else None)
 
-    def __getitem__(self, set_name: str) -> Run:
+    def __getitem__(self: OneSet, set_name: str) -> OneSet:
         """The same file's curves of another token set."""
-        return Run(self.path, set_name)
+        return type(self)(self.path, set_name)
 
     def __len__(self) -> int:
         """Number of observations so far."""
@@ -150,10 +132,11 @@ class Run:
             return int(group["step"].shape[0])
 
     def __iter__(self) -> Iterator[Any]:
-        raise TypeError("a Run is not iterable; use run.steps and run.surprisal.")
+        raise TypeError(f"a {type(self).__name__} is not iterable; use its .steps and .surprisal.")
 
     def __repr__(self) -> str:
-        return f"<Run {self.path.name}, set {self.set_name!r}: {len(self):,} observations of {self.n_tokens:,} tokens>"
+        kind, what = type(self).__name__, f"{len(self):,} observations of {self.n_tokens:,} tokens"
+        return f"<{kind} {self.path.name}, set {self.set_name!r}: {what}>"
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -257,91 +240,25 @@ class Run:
                 )
         return self._tokens
 
-    # ------------------------------------------------------------------ worked out from it
-
-    def measures(
-        self, *, paper: bool = False, refresh: bool = False, progress: Callable[[int, int], None] | None = None
-    ) -> MeasureTable:
-        """Every measure of every token, as of this moment's rows.
-
-        Computed once and kept beside the file (`<file>.<set>.measures.npz`), with everything that went in; when rows
-        came or changed, or the code of the measures did, it is computed anew. A folder that can't be written costs
-        only the time of doing it again.
-
-        Args:
-            paper: The values of the paper's released code; see `measures.measure_curves`.
-            refresh: Compute it even if it is kept.
-            progress: Called with the number of tokens done and in all.
-
-        Warns:
-            MeasureWarning: What the reader should know before trusting a column; also in `table.info.warnings`.
-        """
-        from curvewatch.analysis.cache import measures_of
-
-        return measures_of(self, paper=paper, refresh=refresh, progress=progress)
-
-    def curve(self, i: int) -> TokenCurve:
-        """One token's curve: raw, smoothed, with its measures and its context.
-
-        Args:
-            i: Index of the token; negative counts from the end.
-
-        Raises:
-            IndexError: If there is no such token.
-        """
-        from curvewatch.analysis.curve import curve_of
-
-        return curve_of(self, i)
-
-    def show(self, i: int, width: int = 88, height: int = 16) -> str:
-        """Context, target and curve of token `i`, drawn in characters: `print(run.show(17))`.
-
-        Args:
-            i: Index of the token; negative counts from the end.
-            width: Columns.
-            height: Lines of the drawing.
-
-        Raises:
-            IndexError: If there is no such token.
-        """
-        from curvewatch.analysis.terminal import drawn
-
-        return drawn(self.curve(i), width, height)
-
-    def select(self, **conditions: Any) -> NDArray[np.int64]:
-        """Indices of the tokens that fulfil all conditions; see `analysis.select.select` for what can be asked.
-
-        For example `run.select(token="the", min_forgetting=2, sort="forgettability", limit=10)`.
-
-        Raises:
-            ValueError: If there is no such condition, naming those there are.
-        """
-        from curvewatch.analysis.select import select
-
-        return select(self, **conditions)
-
-    def to_pandas(self, *, paper: bool = False) -> Any:
-        """A pandas DataFrame: one row a token, with its text, place and measures. Needs `curvewatch[analysis]`."""
-        from curvewatch.analysis.frames import token_frame
-
-        return token_frame(self, paper=paper)
-
-    def to_xarray(self, *, measures: bool = False) -> Any:
-        """An xarray Dataset with the file's names, dimensions and units. Needs `curvewatch[analysis]`.
-
-        Curves are read when they are indexed or computed with, and only those asked for; the Dataset keeps the rows
-        of this moment while the file grows.
-
-        Args:
-            measures: Add the measures, along `token`.
-        """
-        from curvewatch.analysis.frames import dataset_of
-
-        return dataset_of(self, measures=measures)
-
     def _read(self, name: str) -> NDArray[Any]:
         with refused(self.path), self.group() as group:
             return read(group[name])
+
+
+def set_names(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the token sets in a run file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CurvewatchError: If it is no run file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"path={path}: no such file.")
+    with snapshot(path) as h5:
+        check_format(h5, path)
+        sets: list[str] = json.loads(h5.attrs["sets"])
+    return sets
 
 
 class _Open:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.runfile import Row, RunFile
-from curvewatch.sampling.sample import Sample
+from curvewatch.observation import Sample
+from curvewatch.runfile.writer import Row, RunFile
 
 logger = logging.getLogger("curvewatch")
 

@@ -19,9 +19,9 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5i, h5l, h5o, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
-from curvewatch import layout
 from curvewatch.errors import CurvewatchError, RunFileError
-from curvewatch.unpacking import TEXT_SLACK, check_unpacked, chunks_of, unpacked_text
+from curvewatch.runfile import layout
+from curvewatch.storage.hdf5.unpacking import TEXT_SLACK, check_unpacked, chunks_of, unpacked_text
 
 _T = TypeVar("_T")
 

@@ -17,8 +17,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch import layout
-from curvewatch.datasets import (
+from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
+from curvewatch.observation import Observation, Sample
+from curvewatch.runfile import layout
+from curvewatch.runfile.datasets import (
     add_samples,
     add_session,
     append_row,
@@ -29,16 +31,13 @@ from curvewatch.datasets import (
     settle_plan,
     write_plan,
 )
-from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
-from curvewatch.observation import Observation
-from curvewatch.records import Counted as Counted
-from curvewatch.records import Row as Row
-from curvewatch.records import RunPlan as RunPlan
-from curvewatch.records import SetRecord as SetRecord
-from curvewatch.sampling.sample import Sample
+from curvewatch.runfile.records import Counted as Counted
+from curvewatch.runfile.records import Row as Row
+from curvewatch.runfile.records import RunPlan as RunPlan
+from curvewatch.runfile.records import SetRecord as SetRecord
+from curvewatch.runfile.trust import attribute, check_trusted, refused
+from curvewatch.storage.hdf5.unpacking import check_unpacked
 from curvewatch.storage.journal import JournaledFile, snapshot
-from curvewatch.trust import attribute, check_trusted, refused
-from curvewatch.unpacking import check_unpacked
 
 logger = logging.getLogger("curvewatch")
 

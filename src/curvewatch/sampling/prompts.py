@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from curvewatch.text import decode, encode, refuse_what_is_no_tokenizer
-from curvewatch.token_input import as_ids
+from curvewatch.tokens.given import as_ids
+from curvewatch.tokens.text import decode, encode, refuse_what_is_no_tokenizer
 
 
 class Prompts:

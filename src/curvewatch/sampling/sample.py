@@ -1,43 +1,14 @@
-"""Sample: what the model wrote behind one prompt at one step, and what is shown of several."""
+"""What is shown of the texts that the model wrote at one step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-# Why a sample ends, and what that means.
-STATUSES = {
-    "length": "it has the asked-for number of tokens",
-    "eos": "the model ended the text; the end token is its last",
-    "context": "the model's context is full",
-    "nonfinite": "no token could be chosen next: the logits were NaN or infinite",
-}
+from curvewatch.observation import Sample
+
 # Key (behind "curvewatch/text/") -> unit and meaning.
 TEXT_METRICS = {"repetition_mean": ("tokens", "mean length of what repeats at the end of the sampled texts")}
 COLUMNS = ("step", "prompt", "text", "repetition", "status")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The model's continuation of one prompt at one step.
-
-    Attributes:
-        step: Updates done.
-        prompt_index: Of the prompt, from 0.
-        text: The continuation, without the prompt; without a tokenizer the ids, separated by spaces.
-        token_ids: Its tokens.
-        repetition_length: Tokens at its end that repeat; see `repetition_length`. An end token is not counted.
-        status: Why it ends; one of `STATUSES`.
-        prompt: The prompt's text.
-    """
-
-    step: int
-    prompt_index: int
-    text: str
-    token_ids: tuple[int, ...]
-    repetition_length: int
-    status: str = "length"
-    prompt: str = ""
 
 
 def samples_table(samples: Sequence[Sample]) -> tuple[list[str], list[list[int | str]]]:

@@ -14,17 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from curvewatch import ranks
-from curvewatch.batches import Batch
 from curvewatch.errors import ScoringError
-from curvewatch.roads import Road, by_forward, full
+from curvewatch.observation import Sample
 from curvewatch.sampling.choice import choose, uniform
 from curvewatch.sampling.prompts import Prompts, shown
 from curvewatch.sampling.repetition import repetition_length
-from curvewatch.sampling.sample import Sample, samples_scalars, samples_table
-from curvewatch.survey import Survey, context_limit, input_embeddings, survey
-from curvewatch.tokens import TokenSet
-from curvewatch.undisturbed import Around, Window, device_of, nothing_around, unwrap
+from curvewatch.sampling.sample import samples_scalars, samples_table
+from curvewatch.scoring import ranks
+from curvewatch.scoring.batches import Batch
+from curvewatch.scoring.roads import Road, by_forward, full
+from curvewatch.scoring.survey import Survey, context_limit, input_embeddings, survey
+from curvewatch.scoring.undisturbed import Around, Window, device_of, nothing_around, unwrap
+from curvewatch.tokens.tokenset import TokenSet
 
 __all__ = ["Prompts", "Sample", "TextSampler", "samples_scalars", "samples_table"]
 

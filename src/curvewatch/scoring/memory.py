@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from curvewatch.survey import Survey
-from curvewatch.tokens import TokenSet
+from curvewatch.scoring.survey import Survey
+from curvewatch.tokens.tokenset import TokenSet
 
 # Fed tokens in a batch. On a CPU larger batches only leave the cache; an accelerator needs them to be busy.
 CPU_TOKENS = 1024

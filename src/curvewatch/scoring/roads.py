@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from curvewatch.batches import Batch
 from curvewatch.errors import ScoringError
+from curvewatch.scoring.batches import Batch
 
 Road = Callable[[nn.Module, Batch], torch.Tensor]
 ROADS = ("logits_to_keep", "head_hook", "full")

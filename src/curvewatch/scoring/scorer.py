@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from curvewatch import ranks
-from curvewatch.batches import Batch, Batches
 from curvewatch.errors import ScoringError
-from curvewatch.logits import score_logits
-from curvewatch.memory import automatic_batch_size, is_out_of_memory
 from curvewatch.observation import Observation
-from curvewatch.roads import Road, by_forward, full
-from curvewatch.survey import Survey, survey
-from curvewatch.tokens import TokenSet
-from curvewatch.undisturbed import Around, Window, device_of, nothing_around, unwrap
+from curvewatch.scoring import ranks
+from curvewatch.scoring.batches import Batch, Batches
+from curvewatch.scoring.logits import score_logits
+from curvewatch.scoring.memory import automatic_batch_size, is_out_of_memory
+from curvewatch.scoring.roads import Road, by_forward, full
+from curvewatch.scoring.survey import Survey, survey
+from curvewatch.scoring.undisturbed import Around, Window, device_of, nothing_around, unwrap
+from curvewatch.tokens.tokenset import TokenSet
 
 logger = logging.getLogger("curvewatch")
 
@@ -215,7 +215,7 @@ def plain_reference(model: nn.Module, tokens: TokenSet) -> np.ndarray:
     Returns:
         Bits, float64, shape [N].
     """
-    from curvewatch.roads import plain_logits
+    from curvewatch.scoring.roads import plain_logits
 
     device, batches = device_of(model), Batches(tokens, 1)
     surprisal_N = np.empty(len(tokens))

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from curvewatch.batches import Batch, Batches
 from curvewatch.errors import ScoringError
-from curvewatch.roads import Road, candidates, full, head_of, model_inside, plain_logits, virtual_tokens
-from curvewatch.tokens import TokenSet
-from curvewatch.undisturbed import device_of
+from curvewatch.scoring.batches import Batch, Batches
+from curvewatch.scoring.roads import Road, candidates, full, head_of, model_inside, plain_logits, virtual_tokens
+from curvewatch.scoring.undisturbed import device_of
+from curvewatch.tokens.tokenset import TokenSet
 
 logger = logging.getLogger("curvewatch")
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from curvewatch import ranks
-from curvewatch.batches import Batch
 from curvewatch.errors import ScoringError
-from curvewatch.roads import call_plainly, logits_of
-from curvewatch.undisturbed import Around, Window, device_of, nothing_around, unwrap
+from curvewatch.scoring import ranks
+from curvewatch.scoring.batches import Batch
+from curvewatch.scoring.roads import call_plainly, logits_of
+from curvewatch.scoring.undisturbed import Around, Window, device_of, nothing_around, unwrap
 
 logger = logging.getLogger("curvewatch")
 

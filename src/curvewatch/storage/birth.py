@@ -11,9 +11,10 @@ from contextlib import suppress
 import h5py
 
 from curvewatch.errors import RunFileError
-from curvewatch.storage import stateblock, superblock
+from curvewatch.storage import stateblock
 from curvewatch.storage.committed import close_quietly
 from curvewatch.storage.diskio import sync_directory
+from curvewatch.storage.hdf5 import superblock
 from curvewatch.storage.stateblock import StateBlock
 
 LIBVER = ("v110", "latest")

@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 import h5py
 
 from curvewatch.errors import FileBusyError, ForeignFileError, RunFileError
-from curvewatch.storage import stateblock, superblock
-from curvewatch.storage.blockcheck import Checked
+from curvewatch.storage import stateblock
 from curvewatch.storage.descriptors import Descriptor
 from curvewatch.storage.filelock import pauses, shared
+from curvewatch.storage.hdf5 import superblock
+from curvewatch.storage.hdf5.blockcheck import Checked
 from curvewatch.storage.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
 from curvewatch.storage.redolog import SUFFIX, Chain, Header, RedoLog
 

@@ -27,13 +27,14 @@ from types import TracebackType
 import h5py
 
 from curvewatch.errors import FileBusyError, ForeignFileError, RunFileError
-from curvewatch.storage import stateblock, superblock
+from curvewatch.storage import stateblock
 from curvewatch.storage.birth import LIBVER, publish, sweep
-from curvewatch.storage.blockcheck import Checked
 from curvewatch.storage.committed import Standing, close_quietly, explained, snapshot, standing, uncrashed
 from curvewatch.storage.descriptors import Descriptor, inode_at
 from curvewatch.storage.diskio import BLOCK, reserve, sync, write_all
 from curvewatch.storage.filelock import Hold, exclusive, shared, warn_once
+from curvewatch.storage.hdf5 import superblock
+from curvewatch.storage.hdf5.blockcheck import Checked
 from curvewatch.storage.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
 from curvewatch.storage.redolog import SUFFIX, Header, RedoLog
 from curvewatch.storage.stateblock import StateBlock

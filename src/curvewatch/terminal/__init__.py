@@ -4,7 +4,7 @@
 screen. Only `app` and `widgets` need textual.
 """
 
-from curvewatch.view.follow import Follower
-from curvewatch.view.state import Forgotten, Often, State
+from curvewatch.terminal.follow import Follower
+from curvewatch.terminal.state import Forgotten, Often, State
 
 __all__ = ["Follower", "Forgotten", "Often", "State"]

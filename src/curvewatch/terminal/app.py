@@ -19,14 +19,14 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.widgets import Footer, Static
 
-from curvewatch.analysis.terminal import visible
+from curvewatch.analysis.characters import visible
 from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
-from curvewatch.view import words
-from curvewatch.view.charts import charts_of
-from curvewatch.view.follow import Follower
-from curvewatch.view.pace import Pace
-from curvewatch.view.state import State
-from curvewatch.view.widgets import About, ChartView, Lines
+from curvewatch.terminal import words
+from curvewatch.terminal.charts import charts_of
+from curvewatch.terminal.follow import Follower
+from curvewatch.terminal.pace import Pace
+from curvewatch.terminal.state import State
+from curvewatch.terminal.widgets import About, ChartView, Lines
 
 MIN_WIDTH, MIN_HEIGHT = 80, 24
 WIDE, HIGH = 130, 36

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from plotille import Canvas
 from rich.text import Text
 
-from curvewatch.analysis.terminal import number
+from curvewatch.analysis.characters import number
 
 BLANK = 0x2800
 FAINT = "#6b7280"

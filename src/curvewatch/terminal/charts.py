@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
+from curvewatch.analysis.characters import visible
 from curvewatch.analysis.style import RUN_COLOURS
-from curvewatch.analysis.terminal import visible
 from curvewatch.live import METRICS
 from curvewatch.measures.frequency import THIRDS
-from curvewatch.view.chart import Frame, Line, StepAxis
-from curvewatch.view.state import State
+from curvewatch.terminal.chart import Frame, Line, StepAxis
+from curvewatch.terminal.state import State
 
 BLUE, ORANGE, GREEN, PINK, VIOLET = RUN_COLOURS[:5]
 PALE = "#8fb4dc"

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.analysis.doctor import set_names
 from curvewatch.errors import RunFileError
 from curvewatch.observation import Observation
-from curvewatch.run import Run, open_run
+from curvewatch.runfile.reader import Reader, set_names
+from curvewatch.runfile.trust import attribute, read, refused
 from curvewatch.storage.redolog import SUFFIX
-from curvewatch.token_view import TokenView, view_of
-from curvewatch.trust import attribute, read, refused
-from curvewatch.view.forgotten import ForgottenTokens
-from curvewatch.view.measuring import Measuring, counts_of
-from curvewatch.view.state import State
+from curvewatch.terminal.forgotten import ForgottenTokens
+from curvewatch.terminal.measuring import Measuring, counts_of
+from curvewatch.terminal.state import State
+from curvewatch.tokens.view import TokenView, view_of
 
 BLOCK_BYTES = 32 << 20
 """Read at once. A reader in the file makes the writer's commits wait in the journal, so each visit is short."""
@@ -58,7 +57,7 @@ class Follower:
         self.path = Path(path)
         self._ngrams = ngrams
         self._wanted = set_name
-        self._run: Run | None = None
+        self._run: Reader | None = None
         self._inode: int | None = None
         self._seen: tuple[Any, ...] | None = None
         self._idle = 0
@@ -125,7 +124,7 @@ class Follower:
 
     def _open(self, inode: int) -> None:
         """Opens the file that stands at the path now, which may be another one than before."""
-        run = open_run(self.path, self._wanted if self._wanted is not None else set_names(self.path)[0])
+        run = Reader(self.path, self._wanted if self._wanted is not None else set_names(self.path)[0])
         before = self._run
         if before is not None and (run.run_id, run.set_hash) != (before.run_id, before.set_hash):
             self._forget()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from curvewatch.live import LiveMetrics
 from curvewatch.live.forgotten import most_forgotten
 from curvewatch.observation import Observation
-from curvewatch.view.state import Forgotten, Often
+from curvewatch.terminal.state import Forgotten, Often
 
 KEPT = 60
 PER_STEP = 12

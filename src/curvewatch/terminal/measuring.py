@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from curvewatch.live import Live, LiveMetrics
 from curvewatch.live.given import given_for
 from curvewatch.observation import Observation
-from curvewatch.tokens import TokenSet
-from curvewatch.trust import read
+from curvewatch.runfile.trust import read
+from curvewatch.tokens.tokenset import TokenSet
 
 
 class Measuring:

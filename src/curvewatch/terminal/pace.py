@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curvewatch.view.state import State
+from curvewatch.terminal.state import State
 
 QUIET_S = 60.0
 QUIET_TIMES = 3.0

@@ -7,10 +7,10 @@ import math
 from rich.text import Text
 
 from curvewatch.live import METRICS
-from curvewatch.view import words
-from curvewatch.view.charts import charts_of
-from curvewatch.view.pace import Pace
-from curvewatch.view.state import State
+from curvewatch.terminal import words
+from curvewatch.terminal.charts import charts_of
+from curvewatch.terminal.pace import Pace
+from curvewatch.terminal.state import State
 
 CHART_ROWS = 14
 TOKENS = 12

@@ -18,10 +18,10 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from curvewatch.analysis.terminal import visible
-from curvewatch.view.chart import MIN_COLUMNS, MIN_ROWS
-from curvewatch.view.charts import Chart
-from curvewatch.view.state import State
+from curvewatch.analysis.characters import visible
+from curvewatch.terminal.chart import MIN_COLUMNS, MIN_ROWS
+from curvewatch.terminal.charts import Chart
+from curvewatch.terminal.state import State
 
 
 class Lines(Widget):

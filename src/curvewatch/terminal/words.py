@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
-from curvewatch.analysis.terminal import visible
-from curvewatch.view import pace as pacing
-from curvewatch.view.chart import FAINT
-from curvewatch.view.charts import BLUE, GREEN, ORANGE
-from curvewatch.view.pace import Pace
-from curvewatch.view.state import Forgotten, Often, State
+from curvewatch.analysis.characters import visible
+from curvewatch.terminal import pace as pacing
+from curvewatch.terminal.chart import FAINT
+from curvewatch.terminal.charts import BLUE, GREEN, ORANGE
+from curvewatch.terminal.pace import Pace
+from curvewatch.terminal.state import Forgotten, Often, State
 
 RED, YELLOW = "#e5534b", "#d9a514"
 TARGET = "bold #ffb454"

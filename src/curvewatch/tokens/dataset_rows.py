@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import brief
-from curvewatch.token_input import as_ids
+from curvewatch.tokens.given import as_ids
 
 
 def rows_of(dataset: Any, column: str, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curvewatch import text as text_room
-from curvewatch.dataset_rows import rows_of
-from curvewatch.positions import choose_positions
-from curvewatch.replacing import replacing
-from curvewatch.token_input import IntArray, as_ids, check_counts, given_positions, read_text
-from curvewatch.token_view import TokenView
+from curvewatch.storage.replacing import replacing
+from curvewatch.tokens import text as text_room
+from curvewatch.tokens.dataset_rows import rows_of
+from curvewatch.tokens.given import IntArray, as_ids, check_counts, given_positions, read_text
+from curvewatch.tokens.positions import choose_positions
+from curvewatch.tokens.view import TokenView
 
 OBJECTIVES = ("causal",)
 SAVED_FORMAT = "curvewatch token set"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from curvewatch.tokens import TokenSet
+    from curvewatch.tokens.tokenset import TokenSet
 
 
 @dataclass(frozen=True)

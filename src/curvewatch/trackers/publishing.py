@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from curvewatch.tracking import active_wandb_run
+from curvewatch.trackers.sinks import active_wandb_run
 
 logger = logging.getLogger("curvewatch")
 
@@ -55,7 +55,7 @@ def _can_report() -> bool:
 
 def _write_report(file: Path, set_name: str, *, only: bool) -> Path:
     from curvewatch.analysis.report import write_report
-    from curvewatch.run import open_run
+    from curvewatch.analysis.run import open_run
 
     began = time.perf_counter()
     page = file.with_name(f"{file.stem}.report.html" if only else f"{file.stem}.{set_name}.report.html")

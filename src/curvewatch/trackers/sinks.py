@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from curvewatch.live.drawn import lines_figure, table_page
 from curvewatch.live.keys import SMOOTHED_HISTOGRAMS, SMOOTHED_METRICS
 from curvewatch.live.metrics import Metrics, Table
+from curvewatch.trackers.drawn import lines_figure, table_page
 
 LogFunction = Callable[[dict[str, float], int], None]
 

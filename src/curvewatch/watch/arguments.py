@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from curvewatch import layout
+from curvewatch.runfile import layout
 from curvewatch.schedule import Schedule
-from curvewatch.tokens import TokenSet
+from curvewatch.tokens.tokenset import TokenSet
 
 
 def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]:

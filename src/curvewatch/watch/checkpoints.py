@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from curvewatch import provenance
+from curvewatch.analysis.run import Run, open_run
 from curvewatch.errors import CurvewatchError, RunFileError
-from curvewatch.layout import DEFAULT_SET
-from curvewatch.run import Run, open_run
-from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
-from curvewatch.scoring import Scorer
-from curvewatch.tokens import TokenSet
-from curvewatch.undisturbed import device_of, unwrap
+from curvewatch.runfile.layout import DEFAULT_SET
+from curvewatch.runfile.writer import Row, RunFile, RunPlan, SetRecord
+from curvewatch.scoring.scorer import Scorer
+from curvewatch.scoring.undisturbed import device_of, unwrap
+from curvewatch.tokens.tokenset import TokenSet
+from curvewatch.watch import provenance
 
 HOST = "curvewatch score"
 FOLDER = re.compile(r"(?:checkpoint|ckpt|step|global_?step|iter)[-_]?(\d+)$", re.IGNORECASE)

@@ -14,8 +14,8 @@ from curvewatch.live import Live, Metrics
 from curvewatch.live.given import Given
 from curvewatch.live.showing import Showing
 from curvewatch.observation import Observation
-from curvewatch.recorder import Recorder, release
-from curvewatch.runfile import Row, RunFile, RunPlan, SetRecord
+from curvewatch.runfile.recorder import Recorder, release
+from curvewatch.runfile.writer import Row, RunFile, RunPlan, SetRecord
 
 Counts = Mapping[str, NDArray[Any]]
 

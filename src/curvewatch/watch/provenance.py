@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from curvewatch import ranks
+from curvewatch.scoring import ranks
 
 PACKAGES = ("curvewatch", "torch", "numpy", "h5py", "transformers", "accelerate", "lightning", "wandb")
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curvewatch import ranks
+from curvewatch.scoring import ranks
 
 logger = logging.getLogger("curvewatch")
 

@@ -13,29 +13,31 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from curvewatch import layout, provenance, ranks
-from curvewatch.batches import Batch
-from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError
-from curvewatch.keeper import Keeper
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import AUTO, TRAINING, given_for
 from curvewatch.live.metrics import Table
 from curvewatch.live.showing import Showing
 from curvewatch.observation import Observation
-from curvewatch.publishing import publish
-from curvewatch.runfile import Counted, RunPlan, SetRecord
+from curvewatch.runfile import layout
+from curvewatch.runfile.writer import Counted, RunPlan, SetRecord
 from curvewatch.sampling.sampler import TextSampler, samples_scalars, samples_table
 from curvewatch.schedule import Plan, Schedule, StepRule
-from curvewatch.scoring import Scorer
+from curvewatch.scoring import ranks
+from curvewatch.scoring.batches import Batch
+from curvewatch.scoring.scorer import Scorer
+from curvewatch.scoring.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
+from curvewatch.scoring.undisturbed import Around, device_of, nothing_around
 from curvewatch.speaking import announce
-from curvewatch.tokens import TokenSet
-from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
-from curvewatch.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
-from curvewatch.training_counts import TrainingCounts, batch_tokens
-from curvewatch.undisturbed import Around, device_of, nothing_around
-from curvewatch.watch_input import default_schedule, named_sets
-from curvewatch.weights import (
+from curvewatch.tokens.tokenset import TokenSet
+from curvewatch.trackers.publishing import publish
+from curvewatch.trackers.sinks import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
+from curvewatch.watch import provenance
+from curvewatch.watch.arguments import default_schedule, named_sets
+from curvewatch.watch.cost import Cost, Estimate
+from curvewatch.watch.keeper import Keeper
+from curvewatch.watch.training_counts import TrainingCounts, batch_tokens
+from curvewatch.watch.weights import (
     Averages,
     WeightProbe,
     agreed,

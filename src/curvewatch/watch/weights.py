@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from curvewatch import layout, ranks
 from curvewatch.errors import ScoringError
+from curvewatch.runfile import layout
+from curvewatch.scoring import ranks
 
 # Makes a context in which the model has the averages of its weights.
 Averages = Callable[[], AbstractContextManager[object]]

@@ -14,15 +14,15 @@ from curvewatch.analysis.findings import Findings, Say, gather_findings
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.payload import payload, tokens_that_fit
-from curvewatch.replacing import replacing
-from curvewatch.run import Run
+from curvewatch.runfile.reader import Reader
+from curvewatch.storage.replacing import replacing
 
 PAGE_LIMIT_BYTES = 7_500_000
 SCRIPTS = ("unpack.js", "theme.js", "charts.js", "explorer.js", "gallery.js", "main.js")
 
 
 def write_report(
-    runs: Sequence[Run], path: str | os.PathLike[str], *, title: str | None = None, say: Say | None = None
+    runs: Sequence[Reader], path: str | os.PathLike[str], *, title: str | None = None, say: Say | None = None
 ) -> Path:
     """Writes the report of one run, or of several of one token set, to `path`, replacing what is there.
 

@@ -19,7 +19,7 @@ from curvewatch.analysis.report.chosen import choose, ranked
 from curvewatch.analysis.style import run_colour
 from curvewatch.analysis.summary import QUANTILES
 from curvewatch.measures import ACQUISITION_STATUS, MeasureWarning, smooth_curves
-from curvewatch.tokens import TokenSet
+from curvewatch.tokens.tokenset import TokenSet
 
 STEPS_ON_PAGE = 240
 SMOOTH_POINTS = 100

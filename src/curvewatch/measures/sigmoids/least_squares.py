@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.measures.smoothing import Float64
+from curvewatch.measures.smoother.smoothing import Float64
 
 MAX_ITERATIONS = 300
 TOLERANCE = 1e-8  # relative fall of the sum of squares that counts as rest

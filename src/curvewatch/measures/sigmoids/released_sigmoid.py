@@ -11,7 +11,7 @@ from importlib import import_module
 
 import numpy as np
 
-from curvewatch.measures.smoothing import Float64
+from curvewatch.measures.smoother.smoothing import Float64
 
 
 def released_sigmoid(x_T: Float64, y_TN: Float64, chance: float) -> tuple[Float64, Float64]:

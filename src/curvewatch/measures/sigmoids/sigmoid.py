@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from curvewatch.measures import blocks
 from curvewatch.measures.acquisition import ACQUISITION_STATUS, LEARNED, LEFT_CENSORED, NEVER, UNFITTED
 from curvewatch.measures.blocks import CurvesLike
-from curvewatch.measures.least_squares import fit_sigmoids, sigmoid
-from curvewatch.measures.released_sigmoid import released_sigmoid
-from curvewatch.measures.smoothing import Float64
+from curvewatch.measures.sigmoids.least_squares import fit_sigmoids, sigmoid
+from curvewatch.measures.sigmoids.released_sigmoid import released_sigmoid
+from curvewatch.measures.smoother.smoothing import Float64
 
 N_PARAMETERS = 4
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import CurvewatchError
-from curvewatch.measures.products import product
-from curvewatch.measures.smoothing import (
+from curvewatch.measures.smoother.products import product
+from curvewatch.measures.smoother.smoothing import (
     GCV_GAMMA,
     LAMBDAS,
     MIN_FIT_STEPS,
@@ -26,7 +26,7 @@ from curvewatch.measures.smoothing import (
     Floats,
     PenalisedSystem,
 )
-from curvewatch.measures.splines import N_SPLINES, ORDER, SplineBasis
+from curvewatch.measures.smoother.splines import N_SPLINES, ORDER, SplineBasis
 
 MOST_SPLINES = 100  # four times a planned run's; what goes further was planned otherwise
 OPEN_SPACING = 0.18  # decades between knots when the end of training is not known: the paper's schedule has 0.181

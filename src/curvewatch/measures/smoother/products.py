@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curvewatch.measures.smoothing import Floats
+from curvewatch.measures.smoother.smoothing import Floats
 
 # Multiplications in one call; OpenBLAS begins to share out above 262,144.
 MOST_WORK = 200_000

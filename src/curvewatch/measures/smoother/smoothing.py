@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.measures.splines import N_SPLINES, SplineBasis, roughness_penalty
+from curvewatch.measures.smoother.splines import N_SPLINES, SplineBasis, roughness_penalty
 
 Floats = NDArray[np.floating[Any]]
 Float64 = NDArray[np.float64]

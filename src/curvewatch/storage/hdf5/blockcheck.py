@@ -17,10 +17,10 @@ import re
 import struct
 from collections.abc import Callable
 
-from curvewatch.storage import objectheader
-from curvewatch.storage.objectheader import Pointer
+from curvewatch.storage.hdf5 import objectheader
+from curvewatch.storage.hdf5.objectheader import Pointer
+from curvewatch.storage.hdf5.superblock import lookup3
 from curvewatch.storage.overlay import Source, read
-from curvewatch.storage.superblock import lookup3
 
 LARGEST_READ = 1 << 15
 """Metadata comes in small pieces; what is larger is data."""

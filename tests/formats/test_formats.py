@@ -10,11 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
-from curvewatch import RunFileError, layout, open_run
-from curvewatch.recorder import Recorder
+from curvewatch import RunFileError, open_run
+from curvewatch.runfile import layout
+from curvewatch.runfile.recorder import Recorder
 from tests.support.files import observation, row, start, write
 
-OLD = Path(__file__).parent / "data" / "run_version_2.h5.gz"
+OLD = Path(__file__).parent / "run_version_2.h5.gz"
 """Written by the code of format 2: `write(path, [0, 5, 7])`."""
 
 

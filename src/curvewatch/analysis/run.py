@@ -1,0 +1,126 @@
+"""Run: a run file as people work with it: what stands in it, and all that is worked out from that.
+
+Each way of working it out is a module of its own beside this one, loaded when first asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.runfile.reader import Reader
+
+if TYPE_CHECKING:
+    from curvewatch.analysis.curve import TokenCurve
+    from curvewatch.measures import MeasureTable
+
+
+def open_run(path: str | os.PathLike[str], set_name: str | None = None) -> Run:
+    """Opens a run file for reading.
+
+    Args:
+        path: The run file.
+        set_name: Which token set, where there are several; the others are `run[name]`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ForeignFileError: If it is not a run file.
+        KeyError: If it has no such set, or several and none is named.
+    """
+    return Run(path, set_name)
+
+
+class Run(Reader):
+    """One token set's curves in a run file, and what they say.
+
+    Attributes:
+        path: Of the file.
+        set_name: Of the token set.
+        sets: Names of all token sets in the file.
+        run_id: Random id of the run.
+        n_tokens: N.
+    """
+
+    def measures(
+        self, *, paper: bool = False, refresh: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> MeasureTable:
+        """Every measure of every token, as of this moment's rows.
+
+        Computed once and kept beside the file (`<file>.<set>.measures.npz`), with everything that went in; when rows
+        came or changed, or the code of the measures did, it is computed anew. A folder that can't be written costs
+        only the time of doing it again.
+
+        Args:
+            paper: The values of the paper's released code; see `measures.measure_curves`.
+            refresh: Compute it even if it is kept.
+            progress: Called with the number of tokens done and in all.
+
+        Warns:
+            MeasureWarning: What the reader should know before trusting a column; also in `table.info.warnings`.
+        """
+        from curvewatch.analysis.cache import measures_of
+
+        return measures_of(self, paper=paper, refresh=refresh, progress=progress)
+
+    def curve(self, i: int) -> TokenCurve:
+        """One token's curve: raw, smoothed, with its measures and its context.
+
+        Args:
+            i: Index of the token; negative counts from the end.
+
+        Raises:
+            IndexError: If there is no such token.
+        """
+        from curvewatch.analysis.curve import curve_of
+
+        return curve_of(self, i)
+
+    def show(self, i: int, width: int = 88, height: int = 16) -> str:
+        """Context, target and curve of token `i`, drawn in characters: `print(run.show(17))`.
+
+        Args:
+            i: Index of the token; negative counts from the end.
+            width: Columns.
+            height: Lines of the drawing.
+
+        Raises:
+            IndexError: If there is no such token.
+        """
+        from curvewatch.analysis.characters import drawn
+
+        return drawn(self.curve(i), width, height)
+
+    def select(self, **conditions: Any) -> NDArray[np.int64]:
+        """Indices of the tokens that fulfil all conditions; see `analysis.select.select` for what can be asked.
+
+        For example `run.select(token="the", min_forgetting=2, sort="forgettability", limit=10)`.
+
+        Raises:
+            ValueError: If there is no such condition, naming those there are.
+        """
+        from curvewatch.analysis.select import select
+
+        return select(self, **conditions)
+
+    def to_pandas(self, *, paper: bool = False) -> Any:
+        """A pandas DataFrame: one row a token, with its text, place and measures. Needs `curvewatch[analysis]`."""
+        from curvewatch.analysis.frames import token_frame
+
+        return token_frame(self, paper=paper)
+
+    def to_xarray(self, *, measures: bool = False) -> Any:
+        """An xarray Dataset with the file's names, dimensions and units. Needs `curvewatch[analysis]`.
+
+        Curves are read when they are indexed or computed with, and only those asked for; the Dataset keeps the rows
+        of this moment while the file grows.
+
+        Args:
+            measures: Add the measures, along `token`.
+        """
+        from curvewatch.analysis.frames import dataset_of
+
+        return dataset_of(self, measures=measures)
