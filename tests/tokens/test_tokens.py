@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvewatch import TokenSet
-from curvewatch.tokens.tokenset import SAVED_VERSION
+from curvewatch.tokens.saved import SAVED_VERSION
 from curvewatch.watch.arguments import named_sets
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "the", "dog", "saw", "it", "run", "away", "from", "home"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import brief
+
+if TYPE_CHECKING:
+    from curvewatch.tokens.tokenset import TokenSet
 
 # A path with blanks in it is told from a text by its ending.
 _FILE_SUFFIXES = {".txt", ".text", ".md", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst"}
@@ -112,3 +116,34 @@ def given_positions(positions: Any, n_sequences: int, shift: int) -> tuple[NDArr
     sequence_index = np.repeat(np.arange(n_sequences), [len(row) for row in rows])
     position = np.concatenate([np.sort(row) for row in rows]) + shift if rows else np.zeros(0, np.int64)
     return sequence_index, position
+
+
+def check_parts(tokens: TokenSet, objectives: Sequence[str]) -> None:
+    """Makes sure that the parts of a token set go together.
+
+    Raises:
+        ValueError: Naming the part, and what is wrong with it.
+    """
+    if tokens.objective not in objectives:
+        raise ValueError(f"objective={tokens.objective!r}: only {', '.join(map(repr, objectives))} can be scored.")
+    if tokens.vocab_size is not None:
+        if tokens.vocab_size < 2:
+            raise ValueError(f"vocab_size={tokens.vocab_size}: a vocabulary has at least two tokens.")
+        if int(tokens.ids.max()) >= tokens.vocab_size:
+            raise ValueError(
+                f"sequences: token id {int(tokens.ids.max())} lies beyond vocab_size={tokens.vocab_size}. Were they "
+                "made with another tokenizer?"
+            )
+    key = tokens.sequence_index.astype(np.int64) * (int(tokens.position.max()) + 1) + tokens.position
+    if not (np.diff(key) > 0).all():
+        raise ValueError("positions: tokens must be in order of sequence and position, each once.")
+    if tokens.position.min() < 1:
+        raise ValueError("positions: position 0 has no context to be predicted from. Pass bos= to give it one.")
+    beyond = tokens.position >= tokens.lengths[tokens.sequence_index]
+    if beyond.any():
+        i = int(np.argmax(beyond))
+        s = int(tokens.sequence_index[i])
+        raise ValueError(
+            f"positions: position {int(tokens.position[i])} of sequence {s} lies beyond its {int(tokens.lengths[s])} "
+            "tokens."
+        )

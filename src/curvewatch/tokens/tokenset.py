@@ -6,29 +6,23 @@ Suffixes: S sequences, N scored tokens, L tokens of the longest sequence.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curvewatch.storage.replacing import replacing
+from curvewatch.tokens import builders, saved
 from curvewatch.tokens import text as text_room
-from curvewatch.tokens.dataset_rows import rows_of
-from curvewatch.tokens.given import IntArray, as_ids, check_counts, given_positions, read_text
-from curvewatch.tokens.positions import choose_positions
+from curvewatch.tokens.given import check_parts
 from curvewatch.tokens.view import TokenView
 
 OBJECTIVES = ("causal",)
-SAVED_FORMAT = "curvewatch token set"
-SAVED_VERSION = 1
-"""Of the .npz; a file that names none is of version 1, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +57,7 @@ class TokenSet:
     extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_parts(self, OBJECTIVES)
         if self.tokenizer is not None:
             text_room.refuse_what_is_no_tokenizer(self.tokenizer)
         for array in (self.ids, self.starts, self.sequence_index, self.position):
@@ -103,35 +97,10 @@ class TokenSet:
             IsADirectoryError: If it is a folder.
             TypeError: If it is neither a text nor a path, or `tokenizer` can't encode.
         """
-        check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
-        text = read_text(text_or_path)
-        encoded = text_room.encode(tokenizer, text)
-        body = context - (bos is not None)  # tokens of the text in a sequence
-        scorable = context - 1
-        wanted = min(per_sequence or scorable, scorable)
-        needed, available = math.ceil(n_tokens / wanted), len(encoded) // body if body else 0
-        if available < needed:
-            raise ValueError(
-                f"text_or_path: the text has {len(encoded):,} tokens, which makes {available:,} sequences of "
-                f"context={context}, but n_tokens={n_tokens:,} at {wanted} a sequence needs {needed:,}. Give a longer "
-                f"text, a smaller n_tokens (at most {available * wanted:,} here), a shorter context, or a larger "
-                "per_sequence."
-            )
-        rng = np.random.default_rng(seed)
-        chosen = np.sort(rng.choice(available, needed, replace=False))
-        rows = encoded[: available * body].reshape(available, body)[chosen]
-        made_by = {"constructor": "from_text", "context": context, "per_sequence": per_sequence, "seed": seed}
-        return cls._assemble(
-            rows,
-            positions=None,
-            rng=rng,
-            n_tokens=n_tokens,
-            per_sequence=per_sequence,
-            bos=bos,
-            vocab_size=vocab_size or text_room.vocabulary_size(tokenizer),
-            tokenizer=tokenizer,
-            made_by=made_by,
+        parts = builders.from_text(
+            text_or_path, tokenizer, n_tokens, context, per_sequence, seed, bos=bos, vocab_size=vocab_size
         )
+        return cls(**parts)
 
     @classmethod
     def from_dataset(
@@ -169,44 +138,18 @@ class TokenSet:
             KeyError: If a row has no such column.
             TypeError: If `dataset` has no rows.
         """
-        check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
-        rng = np.random.default_rng(seed)
-        body = None if context is None else context - (bos is not None)
-        rows: list[NDArray[np.int64]] = []
-        found = 0
-        for row in rows_of(dataset, column, rng):
-            kept = row[:body]
-            scorable = len(kept) - (bos is None)
-            if scorable < 1:
-                continue
-            rows.append(kept)
-            found += min(per_sequence or scorable, scorable)
-            if found >= n_tokens:
-                break
-        else:
-            raise ValueError(
-                f"dataset: its {len(rows):,} usable rows hold {found:,} scorable tokens at per_sequence="
-                f"{per_sequence}, fewer than n_tokens={n_tokens:,}. Give more rows, n_tokens={found:,}, or a larger "
-                "per_sequence."
-            )
-        made_by = {
-            "constructor": "from_dataset",
-            "column": column,
-            "context": context,
-            "per_sequence": per_sequence,
-            "seed": seed,
-        }
-        return cls._assemble(
-            rows,
-            positions=None,
-            rng=rng,
-            n_tokens=n_tokens,
-            per_sequence=per_sequence,
+        parts = builders.from_dataset(
+            dataset,
+            n_tokens,
+            context,
+            per_sequence,
+            seed,
+            column=column,
             bos=bos,
-            vocab_size=vocab_size or (text_room.vocabulary_size(tokenizer) if tokenizer is not None else None),
             tokenizer=tokenizer,
-            made_by=made_by,
+            vocab_size=vocab_size,
         )
+        return cls(**parts)
 
     @classmethod
     def from_sequences(
@@ -237,75 +180,17 @@ class TokenSet:
         Raises:
             ValueError: Naming the sequence and what is wrong with it.
         """
-        if isinstance(sequences, np.ndarray) and sequences.ndim != 2:
-            raise ValueError(f"sequences: an array [S, L] is expected, got one of shape {sequences.shape}.")
-        rows = [as_ids(row, f"sequences[{s}]") for s, row in enumerate(sequences)]  # type: ignore[arg-type]
-        if positions is not None and (per_sequence is not None or n_tokens is not None):
-            raise ValueError("positions: give either positions, or per_sequence and n_tokens, not both.")
-        made_by = {
-            "constructor": "from_sequences",
-            "positions": "given" if positions is not None else "drawn",
-            "per_sequence": per_sequence,
-            "seed": seed,
-        }
-        return cls._assemble(
-            rows,
-            positions=positions,
-            rng=np.random.default_rng(seed),
+        parts = builders.from_sequences(
+            sequences,
+            positions,
             n_tokens=n_tokens,
             per_sequence=per_sequence,
+            seed=seed,
             bos=bos,
-            vocab_size=vocab_size or (text_room.vocabulary_size(tokenizer) if tokenizer is not None else None),
-            tokenizer=tokenizer,
-            made_by=made_by,
-        )
-
-    @classmethod
-    def _assemble(
-        cls,
-        rows: Sequence[IntArray] | IntArray,
-        *,
-        positions: Any,
-        rng: np.random.Generator,
-        n_tokens: int | None,
-        per_sequence: int | None,
-        bos: int | None,
-        vocab_size: int | None,
-        tokenizer: Any,
-        made_by: Mapping[str, Any],
-    ) -> TokenSet:
-        if bos is not None:
-            rows = [np.concatenate([[bos], row]) for row in rows]
-        lengths_S = np.array([len(row) for row in rows], np.int64)
-        if len(lengths_S) == 0:
-            raise ValueError("sequences: there is none; a token set needs at least one sequence of two tokens.")
-        if positions is None:
-            sequence_index, position = choose_positions(lengths_S, per_sequence, rng)
-            sequence_index, position = sequence_index[:n_tokens], position[:n_tokens]
-        else:
-            sequence_index, position = given_positions(positions, len(rows), shift=int(bos is not None))
-        if len(position) == 0:
-            raise ValueError(
-                "sequences: no position can be scored. A token needs at least one token before it: give sequences of "
-                "two tokens or more, or bos=."
-            )
-        if n_tokens is not None and len(position) < n_tokens:
-            raise ValueError(
-                f"n_tokens={n_tokens:,}: the sequences hold only {len(position):,} scorable tokens at per_sequence="
-                f"{per_sequence}. Give more sequences, or a smaller n_tokens."
-            )
-        ids: NDArray[Any] = np.concatenate(rows)
-        if ids.min() < 0 or ids.max() > np.iinfo(np.int32).max:
-            raise ValueError(f"sequences: token ids run from {ids.min()} to {ids.max()}; they must be 0 or more.")
-        return cls(
-            ids=ids.astype(np.int32),
-            starts=np.concatenate([[0], np.cumsum(lengths_S)]).astype(np.int64),
-            sequence_index=sequence_index.astype(np.int32),
-            position=position.astype(np.int32),
             vocab_size=vocab_size,
-            made_by={**made_by, "bos": bos},
             tokenizer=tokenizer,
         )
+        return cls(**parts)
 
     # ------------------------------------------------------------------ what it holds
 
@@ -409,28 +294,7 @@ class TokenSet:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the set to `path` (.npz, no pickled objects), replacing what is there in one step."""
-        path = Path(path)
-        texts = self.texts() or {}
-        about = {
-            **self.extras,
-            "format": SAVED_FORMAT,
-            "format_version": SAVED_VERSION,
-            "vocab_size": self.vocab_size,
-            "objective": self.objective,
-            "made_by": dict(self.made_by),
-        }
-        with replacing(path) as file:
-            np.savez_compressed(
-                file,
-                ids=self.ids,
-                starts=self.starts,
-                sequence_index=self.sequence_index,
-                position=self.position,
-                vocabulary_id=np.array(list(texts), np.int64),
-                vocabulary_text=np.array(json.dumps(list(texts.values()))),
-                about=np.array(json.dumps(about)),
-            )
-        return path
+        return saved.write(self, Path(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], tokenizer: Any = None) -> TokenSet:
@@ -441,54 +305,4 @@ class TokenSet:
         Raises:
             ValueError: If the file is not a saved token set, or a newer curvewatch wrote it.
         """
-        name = f"path={os.fspath(path)}"
-        try:
-            with np.load(path, allow_pickle=False) as saved:
-                about = dict(json.loads(str(saved["about"])))
-                kind, version = about.pop("format", SAVED_FORMAT), about.pop("format_version", 1)
-                if kind != SAVED_FORMAT or type(version) is not int:
-                    raise ValueError(f"its format is {str(kind)[:80]!r}, version {str(version)[:80]!r}")
-                if version > SAVED_VERSION:
-                    raise _NewerFormatError(
-                        f"{name}: a token set saved in format {version}, this curvewatch knows formats up to "
-                        f"{SAVED_VERSION}. Upgrade curvewatch, or save the set again with this version."
-                    )
-                known = {key: about.pop(key) for key in ("vocab_size", "objective", "made_by")}
-                texts = json.loads(str(saved["vocabulary_text"]))
-                vocabulary = dict(zip(saved["vocabulary_id"].tolist(), texts, strict=True))
-                arrays = {name: saved[name] for name in ("ids", "starts", "sequence_index", "position")}
-            return cls(**arrays, **known, tokenizer=tokenizer, vocabulary=vocabulary or None, extras=about)
-        except (FileNotFoundError, _NewerFormatError):
-            raise
-        except Exception as error:
-            raise ValueError(f"{name}: not a token set saved by curvewatch ({error}). Save it again.") from error
-
-
-class _NewerFormatError(ValueError):
-    """A file that is in order, but for a newer curvewatch."""
-
-
-def _check(tokens: TokenSet) -> None:
-    if tokens.objective not in OBJECTIVES:
-        raise ValueError(f"objective={tokens.objective!r}: only {', '.join(map(repr, OBJECTIVES))} can be scored.")
-    if tokens.vocab_size is not None:
-        if tokens.vocab_size < 2:
-            raise ValueError(f"vocab_size={tokens.vocab_size}: a vocabulary has at least two tokens.")
-        if int(tokens.ids.max()) >= tokens.vocab_size:
-            raise ValueError(
-                f"sequences: token id {int(tokens.ids.max())} lies beyond vocab_size={tokens.vocab_size}. Were they "
-                "made with another tokenizer?"
-            )
-    key = tokens.sequence_index.astype(np.int64) * (int(tokens.position.max()) + 1) + tokens.position
-    if not (np.diff(key) > 0).all():
-        raise ValueError("positions: tokens must be in order of sequence and position, each once.")
-    if tokens.position.min() < 1:
-        raise ValueError("positions: position 0 has no context to be predicted from. Pass bos= to give it one.")
-    beyond = tokens.position >= tokens.lengths[tokens.sequence_index]
-    if beyond.any():
-        i = int(np.argmax(beyond))
-        s = int(tokens.sequence_index[i])
-        raise ValueError(
-            f"positions: position {int(tokens.position[i])} of sequence {s} lies beyond its {int(tokens.lengths[s])} "
-            "tokens."
-        )
+        return saved.read(path, partial(cls, tokenizer=tokenizer))
