@@ -17,6 +17,7 @@ from curvewatch import layout, provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
 from curvewatch.errors import RunFileError
+from curvewatch.forks import tell_in_child
 from curvewatch.keeper import Keeper
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import AUTO, TRAINING, given_for
@@ -127,6 +128,7 @@ class Watch:
         self._log = log
         self._max_overhead = max_overhead
         self._reset()
+        tell_in_child(self)
 
     def _reset(self) -> None:
         self.plan: Plan | None = None
@@ -151,6 +153,10 @@ class Watch:
         self._reported: set[str] = set()
         self._from_step = 0
         self._cost = Cost(self._max_overhead)
+
+    def forsake(self) -> None:
+        """In a forked child: file, thread and trackers are the parent's, so here the watch has not started."""
+        self._reset()
 
     # ------------------------------------------------------------------ the beginning
 
