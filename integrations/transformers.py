@@ -10,12 +10,14 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
+import transformers
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, WandbCallback
 from transformers.trainer_callback import CallbackHandler
 
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
+from curvewatch.scoring import ranks
 from curvewatch.trackers.sinks import HostAxisWandb, Sink
 
 from .callback import WatchCallback
@@ -49,6 +51,28 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
 
     _tried: int | None = None  # the batch size of a training that has not ended
     _counted: tuple[Trainer | None, Any, Any] = (None, None, None)  # the Trainer, its method now, and what was there
+    _attached: Trainer | None = None
+
+    def attach(self, trainer: Trainer) -> CurveWatchCallback:
+        """Tells the callback whose events it gets, where it does not find that out by itself (a warning says so then).
+
+        Args:
+            trainer: The Trainer; the callback is added to its callbacks unless it is one of them.
+
+        Returns:
+            The callback.
+
+        Raises:
+            TypeError: If it is no `transformers.Trainer`.
+        """
+        if not isinstance(trainer, Trainer):
+            raise TypeError(
+                f"trainer={str(trainer)[:80]}: a transformers.Trainer is expected, got {type(trainer).__name__}."
+            )
+        if not any(one is self for one in trainer.callback_handler.callbacks):
+            trainer.add_callback(self)
+        self._attached = trainer
+        return self
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -62,12 +86,12 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         again = bool(args.auto_find_batch_size and smaller)
         self._tried = state.train_batch_size
         self.watch.max_steps = state.max_steps
-        trainer = _caller(Trainer, sys._getframe(1))
+        trainer, handler = self._sender()
         self.watch.start(
             kwargs["model"],
             state.global_step,
             logging_steps=logging_steps(args, state, kwargs.get("train_dataloader")),
-            sinks=_sinks(args, state, control, kwargs, _caller(CallbackHandler, sys._getframe(1))),
+            sinks=_sinks(args, state, control, kwargs, handler),
             host={"name": "transformers.Trainer", "arguments": args.to_sanitized_dict()},
             counts_batches=trainer is not None,
             optimizers=[kwargs.get("optimizer")],
@@ -114,6 +138,30 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         self._tried = None
         self._uncount()
         self.watch.finish(kwargs["model"], state.global_step)
+
+    def _sender(self) -> tuple[Trainer | None, CallbackHandler | None]:
+        """The Trainer that the event comes from, and its list of callbacks.
+
+        An event is told neither, and transformers has no documented way from a callback to its Trainer. So both are
+        looked for among the callers, unless `attach` has named the Trainer. What is not found is said, with the way
+        out; a test holds that each version has them there.
+        """
+        if self._attached is not None:
+            return self._attached, self._attached.callback_handler
+        trainer, handler = _caller(Trainer, sys._getframe(1)), _caller(CallbackHandler, sys._getframe(1))
+        lost = []
+        if handler is None:
+            lost.append("metrics don't reach its reporters (report_to=) other than W&B")
+        if trainer is None:
+            lost.append("the tokens it trains on are not counted (token_counts=)")
+        if lost and ranks.rank() == 0:
+            logger.warning(
+                "the Trainer was not found among the callers of on_train_begin (transformers %s): %s. The way out: "
+                "callback.attach(trainer) before trainer.train().",
+                transformers.__version__,
+                ", and ".join(lost),
+            )
+        return trainer, handler
 
     def _count_batches(self, trainer: Trainer) -> None:
         """Lets each batch be counted on its way into `training_step`.
@@ -178,14 +226,11 @@ def _sinks(
 ) -> list[Sink]:
     """W&B by its own interface (histograms, one row), the Trainer's other reporters through their `on_log`.
 
-    An event is told neither the Trainer nor its list of callbacks, so the list is taken from the handler that sent it.
+    Reporters are what `report_to=` names, and the same callbacks where they are given in `callbacks=`.
     """
     sinks: list[Sink] = [HostAxisWandb(WANDB_AXIS)]
-    if handler is None:
-        logger.warning("the Trainer's reporters were not found: metrics reach W&B and the run file only")
-        return sinks
     known = tuple(INTEGRATION_TO_CALLBACK.values())
-    for reporter in handler.callbacks:
+    for reporter in handler.callbacks if handler is not None else ():
         if isinstance(reporter, known) and not isinstance(reporter, WandbCallback):
             sinks.append(_through(reporter, args, state, control, {**kwargs}))
     return sinks

@@ -70,6 +70,64 @@ class ByKeyword(Biased):
         return self(input_ids=ids).logits
 
 
+class Masked(Biased):
+    """A bias that stands still, in a forward that can't be called without mask and labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias.requires_grad_(False)
+
+    def forward(self, input_ids: Any, attention_mask: Any, labels: Any) -> Any:  # type: ignore[override]
+        logits = self.lm(input_ids=input_ids, attention_mask=attention_mask).logits + self.bias
+        return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()), logits
+
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        return self(ids, torch.ones_like(ids), ids)[1]
+
+
+class AnswersOfAnother(Bare):
+    """Its forward takes ids, but is not what trains: a running average to write texts with, say."""
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return self.other(input_ids=input_ids).logits
+
+
+class AnswersOfAnotherPlainly(Bare):
+    """The same of models of no framework."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.other(ids)
+
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.lm(ids)
+
+
+class Outer(nn.Module):
+    """A projection whose trained weight is used without a call of the module that holds it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.change = nn.Linear(width, VOCABULARY, bias=False)
+        self.register_buffer("still", torch.randn(VOCABULARY, width, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden @ (self.still + self.change.weight).T
+
+
+class Uncalled(Bare):
+    """Trains nothing but such a weight, behind a backbone that stands still."""
+
+    def __init__(self) -> None:
+        super().__init__(lm=gpt2(seed=2).requires_grad_(False))
+        self.outer = Outer(self.lm.config.n_embd)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return self.outer(self.lm.transformer(input_ids=input_ids).last_hidden_state)
+
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        return self(ids)
+
+
 class Ensemble(Bare):
     """The mean of two models that are both trained."""
 
@@ -126,10 +184,10 @@ def distilled() -> Bare:
     return Bare(teacher=gpt2(seed=1).requires_grad_(False), lm=gpt2(seed=2))
 
 
-def averaged() -> Bare:
+def averaged(kind: type[Bare] = Bare) -> Bare:
     """A model beside a running average of it, which no optimizer holds."""
     lm = gpt2(seed=2)
-    module = Bare(lm=lm, average=copy.deepcopy(lm))
+    module = kind(lm=lm, other=copy.deepcopy(lm))
     module.configure_optimizers = lambda: adamw(lm)  # type: ignore[method-assign]
     return module
 
@@ -179,6 +237,17 @@ TRAINED: dict[str, tuple[Any, str]] = {
     "running average": (averaged, "lm"),
     "bias in its own forward": (Biased, "model"),
     "own forward by keyword": (ByKeyword, "model"),
+    "forward that needs mask and labels": (Masked, "model"),
+    "weight used without a call": (Uncalled, "model"),
+    "forward of a frozen teacher": (
+        lambda: AnswersOfAnother(other=gpt2(seed=1).requires_grad_(False), lm=gpt2(seed=2)),
+        "lm",
+    ),
+    "forward of a running average": (lambda: averaged(AnswersOfAnother), "lm"),
+    "forward of a frozen teacher of no framework": (
+        lambda: AnswersOfAnotherPlainly(other=PlainLM(seed=1).requires_grad_(False), lm=PlainLM(seed=2)),
+        "lm",
+    ),
     "ensemble in its own forward": (Ensemble, "model"),
     "forward for batches": (lambda: TakesBatches(lm=gpt2(seed=2)), "lm"),
     "lora": (lambda: Peft("lora"), "lm"),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.forks import tell_in_child
 from curvewatch.live.metrics import Metrics
 from curvewatch.live.smoothed import SmoothedMetrics
 
@@ -65,6 +66,7 @@ class Refitter:
         if n_tokens > WAIT_TOKENS:
             self._thread = threading.Thread(target=self._work, name="curvewatch-refitter", daemon=True)
             self._thread.start()
+            tell_in_child(self)
 
     def submit(self, job: Job) -> None:
         """Takes the next observation of a set; waits only if the last ones are not done yet."""
@@ -108,6 +110,12 @@ class Refitter:
             self._thread.join(timeout)
             return not self._thread.is_alive()
         return True
+
+    def forsake(self) -> None:
+        """In a forked child: what waits is done by the parent's thread, which does not exist here."""
+        self._changed = threading.Condition()
+        self._jobs.clear()
+        self._thread, self._closing = None, True
 
     def _work(self) -> None:
         # One thread: a second one makes a refit a tenth faster and takes a quarter more from training's cores.

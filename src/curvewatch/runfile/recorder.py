@@ -9,11 +9,13 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.forks import tell_in_child
 from curvewatch.observation import Sample
 from curvewatch.runfile.writer import Row, RunFile
 
@@ -26,8 +28,6 @@ RETRY_SECONDS = 5.0
 
 # Open recorders by path: a training that was interrupted in a notebook leaves one behind.
 _open: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
-# All of this process, for a child that is forked from it.
-_all: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 class Recorder:
@@ -56,12 +56,14 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="curvewatch-recorder", daemon=True)
         self._thread.start()
         _open[str(file.path)] = self
-        _all.add(self)
+        tell_in_child(self)
         # The thread is a daemon, so that it never keeps a process alive by itself; what is queued is written at exit.
         me = weakref.ref(self)
         process = os.getpid()
         self._at_exit = lambda: _close(me, process)
         atexit.register(self._at_exit)
+        # A process that `multiprocessing` has forked, a rank of a launcher's say, ends without its atexit functions.
+        self._at_process_end = Finalize(None, self._at_exit, exitpriority=0)
 
     @property
     def behind(self) -> int:
@@ -160,6 +162,7 @@ class Recorder:
             return True
         self._thread.join(timeout)
         atexit.unregister(self._at_exit)
+        self._at_process_end.cancel()
         if self._thread.is_alive():
             logger.error("%s: no answer from the disk in %.0f s; %d rows wait", self._file.path, timeout, self.behind)
             return False
@@ -184,6 +187,8 @@ class Recorder:
         self._rows.clear()
         self._jobs.clear()
         self._closing = self._inherited = True
+        if _open.get(str(self._file.path)) is self:
+            del _open[str(self._file.path)]
 
     def _work(self) -> None:
         while True:
@@ -229,16 +234,6 @@ def release(path: str) -> None:
     if recorder is not None:
         logger.info("%s: an earlier run of this process had not closed it", path)
         recorder.close()
-
-
-def _forsake_all() -> None:
-    for one in _all:
-        one.forsake()
-    _open.clear()
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_forsake_all)
 
 
 def _close(reference: weakref.ref[Recorder], process: int) -> None:

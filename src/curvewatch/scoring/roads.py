@@ -199,7 +199,7 @@ def _takes_by_name(model: nn.Module) -> bool:
     parameters = _parameters(model)
     if "input_ids" in parameters:
         return True
-    kinds = {p.kind for name, p in parameters.items() if name != "self"}
+    kinds = {parameter.kind for parameter in list(parameters.values())[1:]}  # the first is the module itself
     return kinds == {inspect.Parameter.VAR_KEYWORD}  # forward(self, **inputs)
 
 
@@ -208,12 +208,23 @@ def _keywords(model: nn.Module, batch: Batch) -> dict[str, Any]:
     keywords: dict[str, Any] = {}
     if _takes_by_name(model):
         keywords["input_ids"] = batch.input_ids
-    # Padding stands on the right, where a causal model can't see it; the mask is for those that count tokens.
-    if batch.attention_mask is not None and "attention_mask" in parameters:
-        keywords["attention_mask"] = batch.attention_mask
+    # Padding stands on the right, where a causal model can't see it; the mask is for those that count tokens, or that
+    # can't be called without one.
+    if "attention_mask" in parameters:
+        if batch.attention_mask is not None:
+            keywords["attention_mask"] = batch.attention_mask
+        elif _is_required(parameters["attention_mask"]):
+            keywords["attention_mask"] = torch.ones_like(batch.input_ids)
+    # For the loss, which is not looked at.
+    if "labels" in parameters and _is_required(parameters["labels"]):
+        keywords["labels"] = batch.input_ids
     if "use_cache" in parameters:
         keywords["use_cache"] = False
     return keywords
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty
 
 
 def _flat(logits: torch.Tensor) -> torch.Tensor:

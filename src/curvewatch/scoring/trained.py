@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ ChooseModel = Callable[[Any], nn.Module]
 # Ids fed to see whether a module takes any.
 TRIAL_TOKENS = 8
 MOST_NAMED = 8
+UNTRAINED = "it uses nothing of what training changes"
 WAY_OUT = (
     "Say which one is to be scored with model=, for example model=lambda module: module.lm; or how its logits are "
     "made with forward=, for example forward=lambda module, batch: module.lm(batch.input_ids).logits."
@@ -68,8 +70,9 @@ def trained_model(
 ) -> Trained:
     """The model that a host trains. A collective on several ranks.
 
-    A model of transformers or PEFT is the model. Any other module is, if its own `forward` takes token ids: what it
-    adds to a part of it is trained and scored with it. Else it is the one part that holds all that training changes.
+    A model of transformers or PEFT is the model. Any other module is, if its own `forward` takes token ids and uses
+    what is trained: what it adds to a part of it is trained and scored with it. Else it is the one part that holds all
+    that training changes.
 
     Args:
         host_module: What the host trains: a model, or a LightningModule around one.
@@ -96,15 +99,15 @@ def trained_model(
         return _described(root, root, changed)
     own = _has_own_forward(root)
     # What a failing forward says is wanted below, where no part will do.
-    failure = _trial(root, width, around) if own else None
+    failure = _trial(root, width, around, changed) if own else None
     if own and failure is None:
         return _described(root, root, changed)
     parts = language_models(root)
-    if not parts and not own:
+    if not parts and (not own or failure == UNTRAINED):
         parts = [
             child for child in root.children() if _has_own_forward(child) and any(True for _ in child.parameters())
         ]
-    if not parts and own:
+    if not parts and own and failure != UNTRAINED:
         return _described(root, root, changed)  # scoring it will say what is wrong with it
     return _only_part(root, parts, changed, failure)
 
@@ -148,7 +151,7 @@ def _only_part(root: nn.Module, parts: list[nn.Module], changed: set[int], failu
     everything = _trainable(root, changed)
     if len(live) == 1 and live[0].trainable == everything:
         if failure is not None:
-            logger.info("%s is not called with token ids itself: %s", type(root).__name__, failure)
+            logger.info("the forward of %s itself is not scored: %s", type(root).__name__, failure)
         return live[0]
     listed = "; ".join(map(str, described[:MOST_NAMED])) or "none"
     if len(live) == 1:
@@ -163,7 +166,7 @@ def _only_part(root: nn.Module, parts: list[nn.Module], changed: set[int], failu
         )
     else:
         reason = "more than one part is trained" if live else "it has no part that could be a language model"
-    own = f" Its own forward does not take token ids ({failure})." if failure is not None else ""
+    own = f" Its own forward will not do ({failure})." if failure is not None else ""
     raise ScoringError(
         f"model={type(root).__name__}: which model to score is not clear, since {reason}. Candidates: {listed}.{own} "
         f"{WAY_OUT}"
@@ -177,21 +180,69 @@ def _has_own_forward(module: nn.Module) -> bool:
     return not placeholder or "_forward_module" in module._modules  # Fabric's wrapper calls the model for real
 
 
-def _trial(module: nn.Module, width: int, around: Around) -> str | None:
-    """Why `module` can't be called with token ids alone; None if it gives something like logits."""
+def _trial(module: nn.Module, width: int, around: Around, changed: set[int]) -> str | None:
+    """Why the logits of `module` are not had from token ids alone; None if it gives something like logits.
+
+    A forward that is for something else (a frozen teacher's answer, a running average to generate with) calls nothing
+    of what training changes.
+    """
     ids = torch.zeros(2, max(1, min(width, TRIAL_TOKENS)), dtype=torch.int64, device=device_of(module))
     keep = torch.ones_like(ids, dtype=torch.bool)
     batch = Batch(ids, None, keep, ids.flatten(), torch.arange(ids.numel(), device="cpu"))
     why: str | None = None
     try:
-        with Window(module, around).open():
+        with Window(module, around).open(), _calls(module) as called:
             logits = logits_of(call_plainly(module, batch))
             why = "it returns a single number" if logits.ndim < 2 else None
+        if why is None and changed and not any(id(p) in changed for part in called for p in _own_parameters(part)):
+            # Weights may be used without a call of the module that holds them; the graph knows.
+            with Window(module, around).open(), torch.enable_grad():
+                used = _leaves(logits_of(call_plainly(module, batch)))
+            why = None if used & changed else UNTRAINED
     except Exception as error:
         why = f"{type(error).__name__}: {str(error)[:200]}"
     if not ranks.all_true(why is None):
         return why or "it failed on another rank"
     return None
+
+
+@contextmanager
+def _calls(root: nn.Module) -> Iterator[list[nn.Module]]:
+    """The modules of `root` that are called inside the context."""
+    called: list[nn.Module] = []
+
+    def note(module: nn.Module, _arguments: Any) -> None:
+        called.append(module)
+
+    handles = [module.register_forward_pre_hook(note) for module in root.modules()]
+    try:
+        yield called
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _leaves(output: torch.Tensor) -> set[int]:
+    """Ids of the parameters that `output` was computed with."""
+    found: set[int] = set()
+    seen, ahead = set(), [output.grad_fn]
+    while ahead:
+        node: Any = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        ahead += [following for following, _ in node.next_functions]
+    return found
+
+
+def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
+    """What a call of `module` may use itself: its parameters, and those of containers that are never called."""
+    yield from module.parameters(recurse=False)
+    for child in module.children():
+        if not _has_own_forward(child):
+            yield from _own_parameters(child)
 
 
 def _changed(root: nn.Module, optimizers: Iterable[Any]) -> set[int]:

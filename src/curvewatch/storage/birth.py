@@ -12,9 +12,11 @@ import h5py
 
 from curvewatch.errors import RunFileError
 from curvewatch.storage import stateblock
-from curvewatch.storage.committed import close_quietly
-from curvewatch.storage.diskio import sync_directory
+from curvewatch.storage.descriptors import Descriptor
+from curvewatch.storage.diskio import reserve, sync_directory, write_all
 from curvewatch.storage.hdf5 import superblock
+from curvewatch.storage.objectfile import close, close_quietly, open_on
+from curvewatch.storage.overlay import Disk, Layer, Overlay, read
 from curvewatch.storage.stateblock import StateBlock
 
 LIBVER = ("v110", "latest")
@@ -37,26 +39,29 @@ def publish(real: str, build: Callable[[h5py.File], None]) -> int:
     """
     directory, name = os.path.split(real)
     temporary = os.path.join(directory, f".{name}.{secrets.token_hex(8)}{_SUFFIX}")
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = Descriptor(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     try:
-        with os.fdopen(fd, "r+b") as stream:
-            file = h5py.File(stream, "w", libver=LIBVER)
-            try:
-                build(file)
-                stateblock.add(file, StateBlock(secrets.token_bytes(16), 0))
-                state_at = stateblock.find(file)
-                file.close()
-            except BaseException:
-                close_quietly(file)
-                raise
-            stream.flush()
-            stream.seek(0)
-            head = superblock.parse(stream.read(superblock.SIZE))
-            if state_at is None or head is None or head.flags or head.end > os.fstat(fd).st_size:
-                raise RunFileError(f"{real}: HDF5 did not write the file whole")
-            os.fsync(fd)
+        overlay = Overlay(Disk(descriptor), 0)
+        file = open_on(overlay, "w", libver=LIBVER)
+        try:
+            build(file)
+            stateblock.add(file, StateBlock(secrets.token_bytes(16), 0))
+            state_at = stateblock.find(file)
+            close(file)
+        except BaseException:
+            close_quietly(file)
+            raise
+        head = superblock.parse(read(Layer(Disk(descriptor), overlay.changes), 0, superblock.SIZE))
+        if state_at is None or head is None or head.flags or head.end > overlay.size:
+            raise RunFileError(f"{real}: HDF5 did not write the file whole")
+        reserve(descriptor.fd, 0, head.end)
+        for piece in overlay.changes:
+            write_all(descriptor.fd, piece.read(), piece.start)
+        os.fsync(descriptor.fd)
+        descriptor.close()
         _give_name(temporary, real)
     finally:
+        descriptor.close()
         with suppress(OSError):  # it may have been renamed; and litter does no harm: see `sweep`
             os.unlink(temporary)
     sync_directory(directory)

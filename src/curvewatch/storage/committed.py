@@ -18,6 +18,7 @@ from curvewatch.storage.descriptors import Descriptor
 from curvewatch.storage.filelock import pauses, shared
 from curvewatch.storage.hdf5 import superblock
 from curvewatch.storage.hdf5.blockcheck import Checked
+from curvewatch.storage.objectfile import close_quietly, open_on
 from curvewatch.storage.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
 from curvewatch.storage.redolog import SUFFIX, Chain, Header, RedoLog
 
@@ -102,7 +103,7 @@ def _opened(descriptor: Descriptor, real: str, path: _Path) -> Iterator[h5py.Fil
         view, size = _view(disk, real)
         _require_hdf5(view, size, path)
         try:
-            file = h5py.File(Overlay(Checked(uncrashed(view), size), size, writable=False), "r")
+            file = open_on(Overlay(Checked(uncrashed(view), size), size, writable=False), "r")
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise RunFileError(f"{path}: damaged HDF5 file ({error}). Restore it from a copy.") from error
     try:
@@ -171,14 +172,6 @@ def _commit(source: Source, state_at: int | None) -> int | None:
         return None
     state = stateblock.parse(read(source, state_at, stateblock.SIZE))
     return state.commit if state is not None else None
-
-
-def close_quietly(file: h5py.File) -> None:
-    """Close, whatever happens: the file is read-only, or its changes are given up."""
-    try:
-        file.close()
-    except Exception as error:
-        _log.debug("closing: %s", error)
 
 
 @contextmanager

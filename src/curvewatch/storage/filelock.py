@@ -12,6 +12,7 @@ import enum
 import errno
 import fcntl
 import logging
+import os
 import random
 import signal
 import time
@@ -35,7 +36,7 @@ def warn_once(message: str) -> None:
         _log.warning(message)
 
 
-def _h5py_lock() -> AbstractContextManager[Any] | None:
+def h5py_lock() -> AbstractContextManager[Any] | None:
     """Return the lock that every h5py call of this process takes, or None if this h5py doesn't show it.
 
     h5py opens files while it holds Python's global lock. If it waited there for our lease, we could never
@@ -88,12 +89,17 @@ def _unlock(fd: int) -> None:
 
 @contextmanager
 def _given_back(fd: int, give_back: Callable[[int], None]) -> Iterator[None]:
-    """Give a lock back even if a signal came between its being granted and our knowing it."""
+    """Give a lock back even if a signal came between its being granted and our knowing it.
+
+    A child that was forked meanwhile doesn't: both kinds of lock belong to the open file, which it shares with us.
+    """
+    process = os.getpid()
     try:
         yield
     finally:
-        with suppress(OSError):  # there was none
-            give_back(fd)
+        if process == os.getpid():
+            with suppress(OSError):  # there was none
+                give_back(fd)
 
 
 def pauses(seconds: float) -> Iterator[bool]:
@@ -123,11 +129,11 @@ def exclusive(fd: int, seconds: float) -> Iterator[Hold]:
     inside, and turns newcomers away with an error instead of letting them wait. Where the file system knows
     neither, ALONE: there the record stays safe, but a reader may see a commit half made (said once in the log).
     """
-    h5py_lock = _h5py_lock()
-    leases = h5py_lock is not None
+    readers = h5py_lock()
+    leases = readers is not None
     for last in pauses(seconds):
         if leases:
-            with h5py_lock or nullcontext(), _given_back(fd, _unlease):
+            with readers or nullcontext(), _given_back(fd, _unlease):
                 granted = _lease(fd)
                 if granted:
                     yield Hold.ALONE

@@ -29,12 +29,13 @@ import h5py
 from curvewatch.errors import FileBusyError, ForeignFileError, RunFileError
 from curvewatch.storage import stateblock
 from curvewatch.storage.birth import LIBVER, publish, sweep
-from curvewatch.storage.committed import Standing, close_quietly, explained, snapshot, standing, uncrashed
+from curvewatch.storage.committed import Standing, explained, snapshot, standing, uncrashed
 from curvewatch.storage.descriptors import Descriptor, inode_at
 from curvewatch.storage.diskio import BLOCK, reserve, sync, write_all
 from curvewatch.storage.filelock import Hold, exclusive, shared, warn_once
 from curvewatch.storage.hdf5 import superblock
 from curvewatch.storage.hdf5.blockcheck import Checked
+from curvewatch.storage.objectfile import close, close_quietly, open_on
 from curvewatch.storage.overlay import Disk, Extents, Layer, Memory, Overlay, Piece, Source, read
 from curvewatch.storage.redolog import SUFFIX, Header, RedoLog
 from curvewatch.storage.stateblock import StateBlock
@@ -209,10 +210,10 @@ class JournaledFile:
             base = self._checked_base()
             end = self._superblock().end
             overlay = Overlay(Checked(base, end), end)  # a file that is continued may come from elsewhere
-            file = h5py.File(overlay, "r+", libver=LIBVER, rdcc_nbytes=0)
+            file = open_on(overlay, "r+", libver=LIBVER, rdcc_nbytes=0)
             try:
                 yield file
-                file.close()
+                close(file)
             except BaseException:
                 close_quietly(file)
                 raise

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from curvewatch.errors import RunFileError
+from curvewatch.forks import tell_in_child
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import AUTO, TRAINING, given_for
 from curvewatch.live.metrics import Table
@@ -129,6 +130,7 @@ class Watch:
         self._log = log
         self._max_overhead = max_overhead
         self._reset()
+        tell_in_child(self)
 
     def _reset(self) -> None:
         self.plan: Plan | None = None
@@ -153,6 +155,10 @@ class Watch:
         self._reported: set[str] = set()
         self._from_step = 0
         self._cost = Cost(self._max_overhead)
+
+    def forsake(self) -> None:
+        """In a forked child: file, thread and trackers are the parent's, so here the watch has not started."""
+        self._reset()
 
     # ------------------------------------------------------------------ the beginning
 
