@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from curvewatch import RunFile, RunFileError, ScoringError, TokenSet, open_run
-from curvewatch.watch.watch import FAILURES_IN_A_ROW
+from curvewatch.watch.trouble import FAILURES_IN_A_ROW
 from tests.support.hosts import HOSTS, Watching, run
 from tests.support.models import VOCABULARY, random_tokens
 from tests.support.trainings import Training

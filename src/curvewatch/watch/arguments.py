@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from torch import nn
+
+from curvewatch.live import Live
 from curvewatch.runfile import layout
 from curvewatch.schedule import Schedule
 from curvewatch.tokens.tokenset import TokenSet
+from curvewatch.watch.trouble import ON_ERROR
 
 
 def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]:
@@ -40,3 +44,23 @@ def default_schedule(max_steps: int | None) -> Schedule:
     """Where no logging steps are known: ten steps a decade, and every fiftieth part of the run."""
     logarithmic = Schedule.log(10)
     return logarithmic if max_steps is None else logarithmic | Schedule.every(max(1, max_steps // 50))
+
+
+def check_arguments(*, model: object, on_error: object, log: object, live: object) -> None:
+    """Refuses arguments of `Watch` that make no sense.
+
+    Raises:
+        TypeError: If `model` or `live` is something else.
+        ValueError: If `on_error` or `log` is.
+    """
+    if model is not None and (isinstance(model, nn.Module) or not callable(model)):
+        raise TypeError(
+            f"model={type(model).__name__}: a function is expected that is given the host's module and returns the "
+            "model to score, for example model=lambda module: module.lm."
+        )
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
+    if log is not None and not callable(log):
+        raise ValueError(f"log={log!r}: a function log(scalars, step) is expected.")
+    if live is not None and not isinstance(live, Live):
+        raise TypeError(f"live={live!r}: a curvewatch.Live is expected.")

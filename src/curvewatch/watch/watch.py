@@ -1,4 +1,7 @@
-"""Watch: joins token set, scorer, schedule, run file and live metrics, and does nothing else."""
+"""Watch: joins token set, scorer, schedule, run file and live metrics, and does nothing else.
+
+Longer than other files, since half of it says what its verbs promise; each thing that it joins is a file beside it.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +11,39 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from curvewatch.errors import RunFileError
 from curvewatch.forks import tell_in_child
 from curvewatch.live import Live, Metrics
-from curvewatch.live.given import AUTO, TRAINING, given_for
-from curvewatch.live.metrics import Table
+from curvewatch.live.given import given_for
 from curvewatch.live.showing import Showing
-from curvewatch.observation import Observation
-from curvewatch.runfile import layout
-from curvewatch.runfile.writer import Counted, RunPlan, SetRecord
-from curvewatch.sampling.sampler import TextSampler, samples_scalars, samples_table
+from curvewatch.runfile.records import RunPlan
+from curvewatch.sampling.sampler import TextSampler
 from curvewatch.schedule import Plan, Schedule, StepRule
 from curvewatch.scoring import ranks
 from curvewatch.scoring.batches import Batch
 from curvewatch.scoring.scorer import Scorer
-from curvewatch.scoring.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
-from curvewatch.scoring.undisturbed import Around, device_of, nothing_around
+from curvewatch.scoring.trained import TRIAL_TOKENS, ChooseModel
+from curvewatch.scoring.undisturbed import Around, nothing_around
 from curvewatch.speaking import announce
 from curvewatch.tokens.tokenset import TokenSet
 from curvewatch.trackers.publishing import publish
-from curvewatch.trackers.sinks import LogFunction, OwnAxisWandb, Sink, WandbSink, function_sink
+from curvewatch.trackers.sinks import LogFunction, OwnAxisWandb, Sink, function_sink
 from curvewatch.watch import provenance
-from curvewatch.watch.arguments import default_schedule, named_sets
+from curvewatch.watch.arguments import check_arguments, default_schedule, named_sets
 from curvewatch.watch.cost import Cost, Estimate
+from curvewatch.watch.counting import Counting
 from curvewatch.watch.keeper import Keeper
-from curvewatch.watch.training_counts import TrainingCounts, batch_tokens
-from curvewatch.watch.weights import (
-    Averages,
-    WeightProbe,
-    agreed,
-    averages_in,
-    check_not_averaged,
-    training_weights,
-    weights_setting,
-)
+from curvewatch.watch.looking import sample_texts, score_sets
+from curvewatch.watch.opening import open_file
+from curvewatch.watch.subject import Subject
+from curvewatch.watch.telling import Telling
+from curvewatch.watch.training_counts import TrainingCounts
+from curvewatch.watch.trouble import Trouble
+from curvewatch.watch.weights import Averages, weights_setting
 
 logger = logging.getLogger("curvewatch")
-
-ON_ERROR = ("warn", "raise")
-# After this many failed observations in a row the watch steps aside: what fails three times will fail again.
-FAILURES_IN_A_ROW = 3
 
 
 class Watch:
@@ -104,17 +95,7 @@ class Watch:
         live: Live | None = None,
         weights: str = "training",
     ) -> None:
-        if model is not None and (isinstance(model, nn.Module) or not callable(model)):
-            raise TypeError(
-                f"model={type(model).__name__}: a function is expected that is given the host's module and returns the "
-                "model to score, for example model=lambda module: module.lm."
-            )
-        if on_error not in ON_ERROR:
-            raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
-        if log is not None and not callable(log):
-            raise ValueError(f"log={log!r}: a function log(scalars, step) is expected.")
-        if live is not None and not isinstance(live, Live):
-            raise TypeError(f"live={live!r}: a curvewatch.Live is expected.")
+        check_arguments(model=model, on_error=on_error, log=log, live=live)
         self.tokens = named_sets(tokens)
         self.live = live or Live()
         self._given = given_for(self.live, self.tokens)
@@ -134,25 +115,22 @@ class Watch:
 
     def _reset(self) -> None:
         self.plan: Plan | None = None
-        self._found: tuple[nn.Module, Trained] | None = None  # what was given, and the model in it
-        self._optimizers: tuple[Any, ...] = ()
-        self._probe: tuple[nn.Module, WeightProbe] | None = None
-        self._mark: tuple[int, list[torch.Tensor]] | None = None  # of the weights after the last update that was seen
+        self._trouble = Trouble(self._on_error)
+        self._subject = Subject(
+            self._choose,
+            whole=self._forward is not None,
+            width=min(TRIAL_TOKENS, *(one.context - 1 for one in self.tokens.values())),
+            weights=self.weights,
+        )
+        self._counting = Counting(self.live, self._given)
+        self._telling = Telling((), self._trouble, {})
         self._around: Around = nothing_around
-        self._averages: Averages | None = None
         self._keeper: Keeper | None = None
         self.showing: Showing | None = None
-        # From the beginning: a loop that is resumed counts a batch before its first observation.
-        self.counts = TrainingCounts() if _is(self.live.token_counts, TRAINING) else None
         self._sampler: TextSampler | None = None
         self._last_scored = -1
-        self._sinks: Sequence[Sink] = ()
         self._last_step = -1  # planned steps up to it are rows, or on record
         self._reached = -1  # the last step that was seen, due or not
-        self._failures = 0
-        self._failures_in_all = 0
-        self._aside = False
-        self._reported: set[str] = set()
         self._from_step = 0
         self._cost = Cost(self._max_overhead)
 
@@ -198,19 +176,16 @@ class Watch:
             RunFileError: If the file can't be created or continued; see `RunFile.start`.
             ValueError: If the schedule can't be planned, or averaged weights are asked for and nothing is averaged.
         """
-        counted_before = self.counts if self.plan is None else None
+        counted_before = self._counting if self.plan is None else None
         self.close()
         self._reset()
-        self.counts = counted_before or self.counts
+        self._counting = counted_before or self._counting
         if self.schedule is None:
             self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
-        self._optimizers, self._around = tuple(optimizers), around
-        if self.weights == layout.AVERAGED:
-            self._averages = averages_in(model, self._optimizers, averages)
-        else:
-            check_not_averaged(model)
-        model = self._model_in(model)
+        self._around = around
+        self._subject.begin(model, optimizers, around, averages)
+        model = self._subject.model(model)
         for scorer in self._scorers.values():
             scorer.prepare(model, around)
         if self.live.prompts is not None:
@@ -218,101 +193,51 @@ class Watch:
             context = max(one.context for one in self.tokens.values()) - 1
             self._sampler = TextSampler(self.live.prompts, forward=self._forward, context=max(1, context))
             self._sampler.prepare(model, around)
-        given = any(one.corpus_count_D is not None for one in self._given.values())
-        if self.counts is None and counts_batches and not given and _is(self.live.token_counts, AUTO):
-            self.counts = TrainingCounts()
-        if self.counts is not None:
-            self.counts.begin(max(one.prepared.vocab_size for one in self._scorers.values()))
+        vocab_size = max(one.prepared.vocab_size for one in self._scorers.values())
+        self._counting.begin(vocab_size, host_counts=counts_batches)
         self._open_file(model, step, host or {"name": "plain loop"}, again)
         if ranks.rank() == 0:
-            assert self._found is not None
-            announce("watching %s%s", self._found[1], ", its averaged weights" if self._averages else "")
+            announce("watching %s%s", self._subject.found, ", its averaged weights" if self._subject.averages else "")
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
-        self._sinks = [*chosen, *([function_sink(self._log)] if self._log is not None else [])]
-        for sink in self._sinks:
-            if isinstance(sink, WandbSink):
-                sink.about = self._about()
+        chosen += [function_sink(self._log)] if self._log is not None else []
+        self._telling = Telling(chosen, self._trouble, self._about())
         self._from_step = self._reached = step
         self._cost = Cost(self._max_overhead)
 
-    def _model_in(self, given: nn.Module) -> nn.Module:
-        """The model in what the host gives; looked for again when it gives another one."""
-        if self._found is None or self._found[0] is not given:
-            width = min(one.context for one in self.tokens.values()) - 1
-            found = trained_model(
-                given,
-                self._choose,
-                optimizers=self._optimizers,
-                whole=self._forward is not None,
-                width=min(width, TRIAL_TOKENS),
-                around=self._around,
-            )
-            self._found = (given, found)
-        return self._found[1].model
-
     def _open_file(self, model: nn.Module, step: int, host: dict[str, Any], again: bool) -> None:
         assert self.plan is not None
-        # Rank 0 alone has the file; what it finds, and why it can't go on, all ranks learn together.
-        found: tuple[str | None, tuple[int, int], dict[str, Any]] = (None, (-1, -1), {})
-        failure: Exception | None = None
-        if ranks.rank() == 0:
-            try:
-                records = {name: self._set_record(name) for name in self._scorers}
-                plan = RunPlan(
-                    self.max_steps,
-                    self.plan.steps(),
-                    self.plan.schedule.description,
-                    self._session(model, host),
-                    self._max_overhead,
-                    self.weights,
-                )
-                self._keeper = Keeper(self.path, records, plan, self._given, self.live, step, again)
-                self.showing = self._keeper.showing
-                found = (None, (self._keeper.last_step, self._keeper.settled), self._keeper.scorer_settings())
-                if self.counts is not None:
-                    self._count_from(self._keeper, step)
-            except Exception as error:
-                # Whatever it is: the other ranks wait to hear of it.
-                failure, found = error, (f"{type(error).__name__}: {error}", (-1, -1), {})
-                self.close()
-        reason, (self._last_scored, self._last_step), settings = ranks.from_first(found)
-        if reason is not None:
-            raise failure or RunFileError(f"on rank 0: {reason}")
-        for name, scorer in self._scorers.items():
-            kept = settings[name]["batch_size"]
-            # Rounding depends on what shares a batch, so a resumed run keeps the batches that it began with.
-            if self._automatic_batches:
-                scorer.batch_size = kept
-            elif scorer.batch_size != kept:
-                logger.warning(
-                    "batch_size=%s: the run file began with %s; scores may differ in the last bits",
-                    scorer.batch_size,
-                    kept,
-                )
+        plan = RunPlan(
+            self.max_steps,
+            self.plan.steps(),
+            self.plan.schedule.description,
+            self._session(model, host),
+            self._max_overhead,
+            self.weights,
+        )
+        try:
+            opened = open_file(
+                self.path,
+                self._scorers,
+                self._counting,
+                self._given,
+                self.live,
+                plan,
+                step,
+                again=again,
+                automatic_batches=self._automatic_batches,
+            )
+        except Exception:
+            self._trouble.aside = True
+            raise
+        self._keeper, self._last_scored, self._last_step = opened
+        self.showing = self._keeper.showing if self._keeper is not None else None
 
     def _session(self, model: nn.Module, host: dict[str, Any]) -> dict[str, Any]:
         prompts = self.live.prompts
         about = provenance.of_session(model, host)
-        if self._found is not None:
-            about["model"].update(self._found[1].settings)
+        if self._subject.found is not None:
+            about["model"].update(self._subject.found.settings)
         return {**about, **({"prompts": prompts.settings} if prompts is not None else {})}
-
-    def _set_record(self, name: str) -> SetRecord:
-        scorer, given = self._scorers[name], self._given[name]
-        counted = None
-        if given.corpus_count_D is not None or self.counts is not None:
-            counted = Counted(given.types.ids_D, given.corpus_count_D, self.counts is not None)
-        return SetRecord(scorer.tokens, scorer.prepared.vocab_size, scorer.settings, counted)
-
-    def _count_from(self, keeper: Keeper, step: int) -> None:
-        """Goes on from the counts at `step`, as far as the file knows them."""
-        assert self.counts is not None
-        found = keeper.counts_at(step)
-        if found is None:
-            self.counts.turn_off(f"training goes on from step {step}, and what was counted up to it is not known")
-            return
-        for name, counts_D in found.items():
-            self.counts.begin_from(self._given[name].types.ids_D, counts_D)
 
     def _about(self) -> dict[str, Any]:
         """What a tracker is told of the watch as a whole."""
@@ -322,6 +247,11 @@ class Watch:
         }
         schedule = self.plan.schedule.description if self.plan else ""
         return {"run_file": self.path, "schedule": schedule, "weights": self.weights, "sets": sets}
+
+    @property
+    def counts(self) -> TrainingCounts | None:
+        """How often each token was trained on so far; None where nothing is counted."""
+        return self._counting.counts
 
     def chance(self, name: str | None = None) -> float:
         """Chance surprisal of a set: log2 of the number of the model's outputs, bits. Known once started."""
@@ -335,7 +265,15 @@ class Watch:
 
         The same on all ranks.
         """
-        return not self._aside and bool(self._pending(step))
+        return not self._trouble.aside and bool(self._pending(step))
+
+    def _mark(self, model: nn.Module, step: int) -> None:
+        """Marks the weights after an update, by which the last ones are recognised."""
+        if not self._trouble.aside:
+            try:
+                self._subject.mark(model, step)
+            except Exception as error:
+                self._trouble.report("marking the weights", step, error)
 
     def _pending(self, step: int) -> list[int]:
         """The planned steps up to `step` that are neither rows nor on record as skipped."""
@@ -362,55 +300,48 @@ class Watch:
             # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))
         self._reached = max(self._reached, step)
-        self._remember(model, step)
-        if not (self.due(step) or (force and not self._aside and step > self._last_step)):
+        self._mark(model, step)
+        if not (self.due(step) or (force and not self._trouble.aside and step > self._last_step)):
             return None
         planned = self._pending(step)
         if not (force or self._affordable(step, planned)):
             return None
         began = time.perf_counter()
         try:
-            model = self._model_in(model)
-            with agreed(self._averages) if self._averages is not None else training_weights(self._optimizers):
-                observations, seconds = self._score(model)
+            model = self._subject.model(model)
+            with self._subject.weights_to_score():
+                observations, seconds = score_sets(self._scorers, model, self._keeper)
                 shown, failure = self._sample(model, step)
-            counts_V = self.counts.total() if self.counts is not None else None
+            counts_V = self._counting.total()
         except Exception as error:
             # Ranks have agreed on what a scorer can fail by; whatever else there is must not stop training either.
             self._scoring_failed(step, planned or [step], error)
             return None
         finally:
             self._last_step = step
-        self._failures = 0
+        self._trouble.scoring_succeeded()
         scalars: dict[str, float] = {}
         self._last_scored = step
         if self._keeper is not None:
-            counts = self._counts_by_set(step, counts_V)
+            counts = self._counting.by_set(counts_V, due=step > self._from_step)
             failure = self._keeper.record(step, observations, seconds, counts, planned) or failure
             try:
                 shown.add(self._keeper.metrics(step, observations, seconds, counts))
-                scalars = self._show(self._keeper, step, shown, began)
+                waited = time.perf_counter() - began
+                self._telling.observed(
+                    self._keeper, shown, step, {"seconds": waited, "time_share": self._cost.share(waited)}
+                )
+                scalars = shown.scalars
             except Exception as error:
-                failure = failure or self._report("showing metrics", step, error)
+                failure = failure or self._trouble.report("showing metrics", step, error)
         self._cost.add(time.perf_counter() - began)
         if self.max_steps is not None and self._cost.can_forecast(step - self._from_step):
             assert self.plan is not None
             left = int((self.plan.steps() > step).sum())
             self._cost.forecast(step - self._from_step, self.max_steps - step, left)
-        if self._on_error == "raise" and not ranks.all_true(failure is None):
+        if self._trouble.raises and not ranks.all_true(failure is None):
             raise failure or RunFileError(f"step {step}: rank 0 failed; its log says why.")
         return scalars
-
-    def _score(self, model: nn.Module) -> tuple[dict[str, Observation], dict[str, float]]:
-        observations, seconds = {}, {}
-        for name, scorer in self._scorers.items():
-            _synchronise(model)  # what training still has under way is not the watch's cost
-            began, size = time.perf_counter(), scorer.batch_size
-            observations[name] = scorer.score(model)
-            seconds[name] = time.perf_counter() - began
-            if scorer.batch_size != size and self._keeper is not None:
-                self._keeper.recorder.rewrite_scorer(name, scorer.settings)
-        return observations, seconds
 
     def _sample(self, model: nn.Module, step: int) -> tuple[Metrics, Exception | None]:
         """Text from the model, if it is time for some. All ranks decide alike, and do the same forward passes."""
@@ -418,51 +349,9 @@ class Watch:
         if sampler is None or not sampler.prompts.due(step, self._last_scored, self.max_steps):
             return Metrics(), None
         try:
-            samples = sampler.sample(model, step)
+            return sample_texts(sampler, model, step, self._keeper), None
         except Exception as error:
-            return Metrics(), self._report("sampling text", step, error)
-        if self._keeper is not None:
-            self._keeper.recorder.add_samples(samples)
-        columns, rows = samples_table(samples)
-        return Metrics(samples_scalars(samples), tables={"curvewatch/text/samples": Table(columns, rows)}), None
-
-    def _counts_by_set(self, step: int, counts_V: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
-        """Occurrences of each set's distinct targets in the batches so far; without an entry they are not known."""
-        if counts_V is None or self.counts is None:
-            return {}
-        if step > self._from_step and not (self.counts.counted and counts_V.any()):
-            self.counts.turn_off("no batch was counted; a loop calls watch.count(input_ids) for every batch")
-            return {}
-        return {name: counts_V[given.types.ids_D] for name, given in self._given.items()}
-
-    def _show(self, keeper: Keeper, step: int, everything: Metrics, began: float) -> dict[str, float]:
-        for failed_step, error in keeper.showing.failures():
-            self._report("following the smoothed curves", failed_step, error)
-            if self._on_error == "raise":
-                raise error
-        waited = time.perf_counter() - began
-        own = {
-            "step": step,
-            "seconds": waited,
-            "time_share": self._cost.share(waited),
-            **keeper.state(),
-            **self._troubles(),
-        }
-        everything.scalars.update(_own_keys(own))
-        self._send(everything, step)
-        return everything.scalars
-
-    def _troubles(self) -> dict[str, float]:
-        return {"failures": self._failures_in_all, "stepped_aside": self._aside}
-
-    def _send(self, metrics: Metrics, step: int) -> None:
-        for sink in self._sinks:
-            try:
-                sink(metrics, step)
-            except Exception as error:
-                if self._on_error == "raise":
-                    raise
-                self._report(f"logging through {getattr(sink, '__name__', type(sink).__name__)}", step, error)
+            return Metrics(), self._trouble.report("sampling text", step, error)
 
     def _affordable(self, step: int, planned: Sequence[int]) -> bool:
         """Whether the budget allows an observation; rank 0's clock decides, and all ranks hear of it."""
@@ -478,26 +367,10 @@ class Watch:
     # ------------------------------------------------------------------ trouble, and the end
 
     def _scoring_failed(self, step: int, planned: Sequence[int], error: Exception) -> None:
-        if self._on_error == "raise":
-            raise error
-        self._failures += 1
-        self._failures_in_all += 1
-        self._report("scoring", step, error)
-        why = f"scoring failed: {error}"
-        if self._failures >= FAILURES_IN_A_ROW:
-            self._aside = True
-            why += "; the watch stepped aside"
-            logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._failures)
+        why = self._trouble.scoring_failed(step, error)
         if self._keeper is not None:
             self._keeper.skip(planned, why)
-            self._send(Metrics(_own_keys({"step": step, **self._troubles()})), step)
-
-    def _report(self, what: str, step: int, error: Exception) -> Exception:
-        sign = f"{what}: {type(error).__name__}"
-        if sign not in self._reported:
-            self._reported.add(sign)
-            logger.error("%s failed at step %d: %s (training goes on; said once)", what, step, error, exc_info=error)
-        return error
+            self._telling.failed(step)
 
     def estimate(self, model: nn.Module, *, logging_steps: StepRule | None = None) -> Estimate:
         """What watching will cost, from a few timed batches; writes nothing. A collective on several ranks.
@@ -510,7 +383,7 @@ class Watch:
             ScoringError: If model and token set don't fit.
         """
         schedule = self.schedule or default_schedule(self.max_steps)
-        model, seconds = self._model_in(model), 0.0
+        model, seconds = self._subject.model(model), 0.0
         for scorer in self._scorers.values():
             scorer.prepare(model)
             seconds += scorer.time_pass(model)
@@ -530,8 +403,7 @@ class Watch:
             ids: Token ids, an integer tensor of any shape.
             mask: Of the same shape; 0 where there is no token (padding). None: all are.
         """
-        if self.counts is not None:
-            self.counts.add(ids, mask)
+        self._counting.add(ids, mask)
 
     def count_batch(self, batch: Any) -> None:
         """Counts a batch as a host's Trainer has it; adapters call it. It never raises.
@@ -539,14 +411,7 @@ class Watch:
         Args:
             batch: What `live.batch_ids` understands, or else `batch_tokens`.
         """
-        if self.counts is None or self.counts.off is not None:
-            return
-        try:
-            found = self.live.batch_ids(batch) if self.live.batch_ids is not None else batch_tokens(batch)
-        except Exception as error:
-            self.counts.turn_off(f"the token ids of a batch were not found: {error}")
-            return
-        self.counts.add(*(found if isinstance(found, tuple) else (found,)))
+        self._counting.add_batch(batch)
 
     def checkpoint(self, step: int) -> None:
         """Keeps the token counts at a checkpoint, for a run that is resumed there. A collective on several ranks.
@@ -555,9 +420,9 @@ class Watch:
             step: Updates done.
         """
         # Before the first observation there is no file yet, and nothing to go on with.
-        if self.plan is None or self.counts is None or self._aside or step == self._last_scored:
+        if self.plan is None or self.counts is None or self._trouble.aside or step == self._last_scored:
             return
-        counts = self._counts_by_set(step, self.counts.total())
+        counts = self._counting.by_set(self._counting.total(), due=step > self._from_step)
         if self._keeper is not None and counts:
             self._keeper.recorder.save_counts(step, counts)
 
@@ -574,15 +439,13 @@ class Watch:
         Returns:
             Whether the step has a row now, or needs none.
         """
-        if self.plan is None or self._aside or step <= max(0, self._last_step):
+        if self.plan is None or self._trouble.aside or step <= max(0, self._last_step):
             return True
-        seen, same = self._mark, False
+        same = False
         try:
-            with training_weights(self._optimizers):
-                if seen is not None and seen[0] == step:
-                    same = self._probe_of(model).matches(self._model_in(model), seen[1])
+            same = self._subject.has_weights_of(model, step)
         except Exception as error:
-            self._report("looking at the weights", step, error)
+            self._trouble.report("looking at the weights", step, error)
         if not ranks.all_true(same):
             return False
         self.observe(model, step, force=True)
@@ -602,23 +465,6 @@ class Watch:
                 self._keeper.recorder.skip(step, why)
         self._end(well=True)
 
-    def _probe_of(self, given: nn.Module) -> WeightProbe:
-        model = self._model_in(given)
-        if self._probe is None or self._probe[0] is not model:
-            self._probe = (model, WeightProbe(model))
-        return self._probe[1]
-
-    def _remember(self, given: nn.Module, step: int) -> None:
-        """Marks the weights after an update, by which the last ones are recognised."""
-        known = self._mark is not None and self._mark[0] == step
-        if known or self._aside:
-            return
-        try:
-            self._mark = (step, self._probe_of(given).take())
-        except Exception as error:
-            self._mark = None
-            self._report("marking the weights", step, error)
-
     def flush(self, timeout: float | None = None) -> bool:
         """Waits until all observations are committed; whether they are."""
         return self._keeper.recorder.flush(timeout) if self._keeper is not None else True
@@ -628,7 +474,7 @@ class Watch:
         self._end(well=False)
 
     def _end(self, *, well: bool) -> None:
-        stepped_aside, self._aside = self._aside, True
+        stepped_aside, self._trouble.aside = self._trouble.aside, True
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
@@ -642,9 +488,9 @@ class Watch:
             keeper.skip(to_come, f"training ended at step {self._reached}")
         try:
             if last := keeper.showing.close(tables=well):
-                self._send(last, self._last_scored)
+                self._telling.send(last, self._last_scored)
         except Exception as error:
-            self._report("showing the last metrics", self._last_scored, error)
+            self._trouble.report("showing the last metrics", self._last_scored, error)
         finally:
             keeper.recorder.close()
         if well and keeper.has_rows:
@@ -655,17 +501,3 @@ class Watch:
 
     def __exit__(self, failure: object, *_: object) -> None:
         self._end(well=failure is None)
-
-
-def _own_keys(own: Mapping[str, float]) -> dict[str, float]:
-    # Plain Python numbers: hosts put what they are given into JSON.
-    return {f"curvewatch/watch/{key}": float(value) for key, value in own.items()}
-
-
-def _is(setting: object, word: str) -> bool:
-    return isinstance(setting, str) and setting == word
-
-
-def _synchronise(model: nn.Module) -> None:
-    if device_of(model).type == "cuda":
-        torch.cuda.synchronize(device_of(model))

@@ -1,0 +1,97 @@
+"""Counting: how often the watched tokens were trained on, set by set, for what is shown by frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.live import Live
+from curvewatch.live.given import AUTO, TRAINING, Given
+from curvewatch.runfile.records import Counted
+from curvewatch.watch.keeper import Keeper
+from curvewatch.watch.training_counts import TrainingCounts, batch_tokens
+
+
+class Counting:
+    """Joins the counts of training with the distinct targets of each set.
+
+    Args:
+        live: The live side's settings.
+        given: What is known of each set beforehand.
+
+    Attributes:
+        counts: Of all tokens; None where nothing is counted.
+    """
+
+    def __init__(self, live: Live, given: Mapping[str, Given]) -> None:
+        self._live = live
+        self._given = given
+        # From the beginning: a loop that is resumed counts a batch before its first observation.
+        self.counts = TrainingCounts() if _is(live.token_counts, TRAINING) else None
+
+    def begin(self, vocab_size: int, *, host_counts: bool) -> None:
+        """Tells the vocabulary's size, and whether the host counts every batch."""
+        given = any(one.corpus_count_D is not None for one in self._given.values())
+        if self.counts is None and host_counts and not given and _is(self._live.token_counts, AUTO):
+            self.counts = TrainingCounts()
+        if self.counts is not None:
+            self.counts.begin(vocab_size)
+
+    def go_on_from(self, keeper: Keeper, step: int) -> None:
+        """Goes on from the counts at `step`, as far as the file knows them."""
+        if self.counts is None:
+            return
+        found = keeper.counts_at(step)
+        if found is None:
+            self.counts.turn_off(f"training goes on from step {step}, and what was counted up to it is not known")
+            return
+        for name, counts_D in found.items():
+            self.counts.begin_from(self._given[name].types.ids_D, counts_D)
+
+    def record_of(self, name: str) -> Counted | None:
+        """What the file keeps of a set's counts; None where there are none."""
+        given = self._given[name]
+        if given.corpus_count_D is None and self.counts is None:
+            return None
+        return Counted(given.types.ids_D, given.corpus_count_D, self.counts is not None)
+
+    def add(self, ids: Any, mask: Any = None) -> None:
+        """Counts token ids; see `Watch.count`."""
+        if self.counts is not None:
+            self.counts.add(ids, mask)
+
+    def add_batch(self, batch: Any) -> None:
+        """Counts a batch as a host's Trainer has it; see `Watch.count_batch`."""
+        if self.counts is None or self.counts.off is not None:
+            return
+        try:
+            found = self._live.batch_ids(batch) if self._live.batch_ids is not None else batch_tokens(batch)
+        except Exception as error:
+            self.counts.turn_off(f"the token ids of a batch were not found: {error}")
+            return
+        self.counts.add(*(found if isinstance(found, tuple) else (found,)))
+
+    def total(self) -> NDArray[np.int64] | None:
+        """Counts of all ranks so far, shape [vocabulary]; None if nothing can be told. A collective."""
+        return self.counts.total() if self.counts is not None else None
+
+    def by_set(self, counts_V: NDArray[np.int64] | None, *, due: bool) -> dict[str, NDArray[Any]]:
+        """Occurrences of each set's distinct targets in the batches so far; without an entry they are not known.
+
+        Args:
+            counts_V: As `total` gave it.
+            due: Whether there must have been batches by now.
+        """
+        if counts_V is None or self.counts is None:
+            return {}
+        if due and not (self.counts.counted and counts_V.any()):
+            self.counts.turn_off("no batch was counted; a loop calls watch.count(input_ids) for every batch")
+            return {}
+        return {name: counts_V[given.types.ids_D] for name, given in self._given.items()}
+
+
+def _is(setting: object, word: str) -> bool:
+    return isinstance(setting, str) and setting == word
