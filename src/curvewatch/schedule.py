@@ -10,9 +10,12 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curvewatch.portable import arrived, leaving
 
 StepArray = NDArray[np.int64]
 # steps(limit): all scored steps from 0 to limit, ascending.
@@ -66,6 +69,12 @@ class _Where:
 
     def __call__(self, limit: int) -> StepArray:
         return np.array([s for s in range(limit + 1) if self.scored(s)], np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return leaving(self.__dict__, scored="schedule")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(arrived(state))
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ class Schedule:
     def where(cls, scored: Callable[[int], bool], *, first: bool = True, last: bool = True) -> Schedule:
         """The steps for which `scored(step)` is true. It must depend on the step alone.
 
-        It goes to other processes if `scored` does: a function of a module, not a lambda, where they are spawned.
+        It goes to other processes if `scored` does: a function of a module, or with cloudpickle installed any.
         """
         return cls(f"steps chosen by {getattr(scored, '__name__', 'a function')}", first, last, (_Where(scored),))
 

@@ -24,6 +24,7 @@ from curvewatch.live.given import AUTO, TRAINING, given_for
 from curvewatch.live.metrics import Table
 from curvewatch.live.showing import Showing
 from curvewatch.observation import Observation
+from curvewatch.portable import arrived, leaving
 from curvewatch.publishing import publish
 from curvewatch.runfile import Counted, RunPlan, SetRecord
 from curvewatch.sampling.sampler import TextSampler, samples_scalars, samples_table
@@ -49,6 +50,11 @@ from curvewatch.weights import (
 logger = logging.getLogger("curvewatch")
 
 ON_ERROR = ("warn", "raise")
+# What a watch has of its arguments, all else being of its run.
+GIVEN = (
+    "tokens", "live", "path", "max_steps", "schedule", "weights", "_given", "_choose", "_forward", "_batch_size",
+    "_on_error", "_log", "_max_overhead",
+)  # fmt: skip
 # After this many failed observations in a row the watch steps aside: what fails three times will fail again.
 FAILURES_IN_A_ROW = 3
 
@@ -122,13 +128,28 @@ class Watch:
         self.weights = weights_setting(weights)
         self._choose = model
         self._forward = forward
-        self._scorers = {name: Scorer(one, batch_size=batch_size, forward=forward) for name, one in self.tokens.items()}
-        self._automatic_batches = batch_size == "auto"
+        self._batch_size = batch_size
         self._on_error = on_error
         self._log = log
         self._max_overhead = max_overhead
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        self._scorers = {
+            name: Scorer(one, batch_size=self._batch_size, forward=self._forward) for name, one in self.tokens.items()
+        }
+        self._automatic_batches = self._batch_size == "auto"
         self._reset()
         tell_in_child(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy and another process get: the arguments. There it has not started, however far it is here."""
+        given = {name: getattr(self, name) for name in GIVEN}
+        return leaving(given, _choose="model", _forward="forward", _log="log")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(arrived(state))
+        self._make_ready()
 
     def _reset(self) -> None:
         self.plan: Plan | None = None
