@@ -45,6 +45,14 @@ def test_what_observe_returns(path: Path) -> None:
     assert returned[5]["curvewatch/eval/surprisal_mean"] == pytest.approx(file.surprisal[1].mean())
 
 
+@pytest.mark.parametrize("steps", [[0], [50]])
+def test_a_plan_without_a_step_is_refused(path: Path, steps: list[int]) -> None:
+    schedule = Schedule.steps(steps, first=False, last=False)
+    with pytest.raises(ValueError, match=r"schedule='1 listed steps': it has none of the steps 0 to 20.*last=True"):
+        Watch(random_tokens(), path, max_steps=20, schedule=schedule).start(PlainLM())
+    assert not path.exists()
+
+
 def test_a_step_is_scored_once(path: Path) -> None:
     model = PlainLM()
     with make(path) as watch:

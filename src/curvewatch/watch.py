@@ -203,6 +203,11 @@ class Watch:
         if self.schedule is None:
             self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
+        if self.max_steps is not None and not len(self.plan.steps()):
+            raise ValueError(
+                f"schedule={self.schedule.description!r}: it has none of the steps 0 to {self.max_steps}, so nothing "
+                "would be scored. Leave first=True or last=True, or name steps in this range."
+            )
         self._optimizers, self._around = tuple(optimizers), around
         if self.weights == layout.AVERAGED:
             self._averages = averages_in(model, self._optimizers, averages)
