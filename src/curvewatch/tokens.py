@@ -20,9 +20,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from curvewatch import text as text_room
 from curvewatch.dataset_rows import rows_of
+from curvewatch.errors import brief
 from curvewatch.positions import choose_positions
 from curvewatch.replacing import replacing
-from curvewatch.token_input import IntArray, as_ids, check_counts, given_positions, read_text
+from curvewatch.token_input import (
+    LARGEST_ID,
+    IntArray,
+    as_ids,
+    begins_with,
+    check_settings,
+    given_positions,
+    read_text,
+    with_first,
+)
 from curvewatch.token_view import TokenView
 
 OBJECTIVES = ("causal",)
@@ -93,7 +103,8 @@ class TokenSet:
             context: Tokens in a sequence, `bos` included. Not longer than the model's context.
             per_sequence: Scored positions in a sequence; None scores every position.
             seed: For the choice of sequences and positions; kept in the set.
-            bos: Token id to put before each sequence; only then has its first token a context to be scored in.
+            bos: Token id to put before each sequence that does not begin with it; only then has its first token a
+                context to be scored in.
             vocab_size: If the tokenizer does not know it.
 
         Raises:
@@ -103,7 +114,10 @@ class TokenSet:
             IsADirectoryError: If it is a folder.
             TypeError: If it is neither a text nor a path, or `tokenizer` can't encode.
         """
-        check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
+        check_settings(
+            n_tokens=n_tokens, context=context, per_sequence=per_sequence, seed=seed, bos=bos, vocab_size=vocab_size,
+            needed=("n_tokens", "context", "seed"),
+        )  # fmt: skip
         text = read_text(text_or_path)
         encoded = text_room.encode(tokenizer, text)
         body = context - (bos is not None)  # tokens of the text in a sequence
@@ -160,7 +174,7 @@ class TokenSet:
             per_sequence: Scored positions in a row (fewer where it is shorter); None scores every position.
             seed: For the choice of rows and positions.
             column: The column of token ids.
-            bos: Token id to put before each row.
+            bos: Token id to put before each row that does not begin with it.
             tokenizer: For showing text.
             vocab_size: If there is no tokenizer to say it; else the model does.
 
@@ -169,14 +183,17 @@ class TokenSet:
             KeyError: If a row has no such column.
             TypeError: If `dataset` has no rows.
         """
-        check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
+        check_settings(
+            n_tokens=n_tokens, context=context, per_sequence=per_sequence, seed=seed, bos=bos, vocab_size=vocab_size,
+            needed=("n_tokens", "seed"),
+        )  # fmt: skip
         rng = np.random.default_rng(seed)
-        body = None if context is None else context - (bos is not None)
         rows: list[NDArray[np.int64]] = []
         found = 0
         for row in rows_of(dataset, column, rng):
-            kept = row[:body]
-            scorable = len(kept) - (bos is None)
+            added = bos is not None and not begins_with(row, bos)
+            kept = row if context is None else row[: context - added]
+            scorable = len(kept) - (not added)
             if scorable < 1:
                 continue
             rows.append(kept)
@@ -230,13 +247,17 @@ class TokenSet:
             n_tokens: Stop at this many tokens; None takes all that `per_sequence` gives.
             per_sequence: Scored positions drawn in each sequence; None scores every one that has a context.
             seed: For the choice of positions.
-            bos: Token id to put before each sequence; `position` then counts from it.
+            bos: Token id to put before each sequence that does not begin with it; `position` then counts from it.
             vocab_size: Size of the vocabulary; None takes the tokenizer's, or else the model's.
             tokenizer: For showing text.
 
         Raises:
             ValueError: Naming the sequence and what is wrong with it.
+            TypeError: If there are no sequences, or a setting is no whole number.
         """
+        check_settings(n_tokens=n_tokens, per_sequence=per_sequence, seed=seed, bos=bos, vocab_size=vocab_size)
+        if not hasattr(sequences, "__iter__"):
+            raise TypeError(f"sequences={brief(sequences)}: rows of token ids are expected.")
         if isinstance(sequences, np.ndarray) and sequences.ndim != 2:
             raise ValueError(f"sequences: an array [S, L] is expected, got one of shape {sequences.shape}.")
         rows = [as_ids(row, f"sequences[{s}]") for s, row in enumerate(sequences)]  # type: ignore[arg-type]
@@ -274,8 +295,9 @@ class TokenSet:
         tokenizer: Any,
         made_by: Mapping[str, Any],
     ) -> TokenSet:
+        shifts_S = [int(bos is not None and not begins_with(row, bos)) for row in rows]
         if bos is not None:
-            rows = [np.concatenate([[bos], row]) for row in rows]
+            rows = [with_first(row, bos) for row in rows]
         lengths_S = np.array([len(row) for row in rows], np.int64)
         if len(lengths_S) == 0:
             raise ValueError("sequences: there is none; a token set needs at least one sequence of two tokens.")
@@ -283,7 +305,7 @@ class TokenSet:
             sequence_index, position = choose_positions(lengths_S, per_sequence, rng)
             sequence_index, position = sequence_index[:n_tokens], position[:n_tokens]
         else:
-            sequence_index, position = given_positions(positions, len(rows), shift=int(bos is not None))
+            sequence_index, position = given_positions(positions, shifts_S)
         if len(position) == 0:
             raise ValueError(
                 "sequences: no position can be scored. A token needs at least one token before it: give sequences of "
@@ -295,8 +317,11 @@ class TokenSet:
                 f"{per_sequence}. Give more sequences, or a smaller n_tokens."
             )
         ids: NDArray[Any] = np.concatenate(rows)
-        if ids.min() < 0 or ids.max() > np.iinfo(np.int32).max:
-            raise ValueError(f"sequences: token ids run from {ids.min()} to {ids.max()}; they must be 0 or more.")
+        if ids.min() < 0 or ids.max() > LARGEST_ID:  # a tokenizer may give anything
+            raise ValueError(
+                f"sequences: token ids run from {ids.min()} to {ids.max()}; they must be 0 or more, at most "
+                f"{LARGEST_ID}."
+            )
         return cls(
             ids=ids.astype(np.int32),
             starts=np.concatenate([[0], np.cumsum(lengths_S)]).astype(np.int64),
@@ -477,7 +502,7 @@ def _check(tokens: TokenSet) -> None:
         if int(tokens.ids.max()) >= tokens.vocab_size:
             raise ValueError(
                 f"sequences: token id {int(tokens.ids.max())} lies beyond vocab_size={tokens.vocab_size}. Were they "
-                "made with another tokenizer?"
+                "made with another tokenizer? If its ids have holes, give the highest one and 1 as vocab_size=."
             )
     key = tokens.sequence_index.astype(np.int64) * (int(tokens.position.max()) + 1) + tokens.position
     if not (np.diff(key) > 0).all():

@@ -16,7 +16,7 @@ from torch import nn
 from curvewatch import layout, provenance, ranks
 from curvewatch.batches import Batch
 from curvewatch.cost import Cost, Estimate
-from curvewatch.errors import RunFileError
+from curvewatch.errors import RunFileError, brief
 from curvewatch.forks import tell_in_child
 from curvewatch.keeper import Keeper
 from curvewatch.live import Live, Metrics
@@ -36,7 +36,7 @@ from curvewatch.tracking import LogFunction, OwnAxisWandb, Sink, WandbSink, func
 from curvewatch.trained import TRIAL_TOKENS, ChooseModel, Trained, trained_model
 from curvewatch.training_counts import TrainingCounts, batch_tokens
 from curvewatch.undisturbed import Around, device_of, nothing_around
-from curvewatch.watch_input import default_schedule, named_sets
+from curvewatch.watch_input import default_schedule, named_sets, whole_path, whole_step
 from curvewatch.weights import (
     Averages,
     WeightProbe,
@@ -114,15 +114,17 @@ class Watch:
                 "model to score, for example model=lambda module: module.lm."
             )
         if on_error not in ON_ERROR:
-            raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
+            raise ValueError(f"on_error={brief(on_error)}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
+        if forward is not None and not callable(forward):
+            raise TypeError(f"forward={brief(forward)}: a function forward(model, batch) -> logits is expected.")
         if log is not None and not callable(log):
-            raise ValueError(f"log={log!r}: a function log(scalars, step) is expected.")
+            raise ValueError(f"log={brief(log)}: a function log(scalars, step) is expected.")
         if live is not None and not isinstance(live, Live):
-            raise TypeError(f"live={live!r}: a curvewatch.Live is expected.")
+            raise TypeError(f"live={brief(live)}: a curvewatch.Live is expected.")
         self.tokens = named_sets(tokens)
         self.live = live or Live()
         self._given = given_for(self.live, self.tokens)
-        self.path = os.path.abspath(os.fspath(path))  # the script may change its folder later
+        self.path = whole_path(path)
         self.max_steps = max_steps
         self.schedule = Schedule.of(schedule) if schedule is not None else None
         self.weights = weights_setting(weights)
@@ -216,7 +218,11 @@ class Watch:
             ScoringError: If model and token set don't fit, or it is not clear which model is meant.
             RunFileError: If the file can't be created or continued; see `RunFile.start`.
             ValueError: If the schedule can't be planned, or averaged weights are asked for and nothing is averaged.
+            TypeError: If `model` is no module, or `step` no whole number.
         """
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model={brief(model)}: the model in training is expected, a torch.nn.Module.")
+        step = whole_step(step)
         counted_before = self.counts if self.plan is None else None
         self.close()
         self._reset()
@@ -224,6 +230,11 @@ class Watch:
         if self.schedule is None:
             self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
+        if self.max_steps is not None and not len(self.plan.steps()):
+            raise ValueError(
+                f"schedule={self.schedule.description!r}: it has none of the steps 0 to {self.max_steps}, so nothing "
+                "would be scored. Leave first=True or last=True, or name steps in this range."
+            )
         self._optimizers, self._around = tuple(optimizers), around
         if self.weights == layout.AVERAGED:
             self._averages = averages_in(model, self._optimizers, averages)
@@ -376,7 +387,10 @@ class Watch:
 
         Raises:
             CurvewatchError: At the first call, as `start`; later only with `on_error="raise"`.
+            TypeError: If `step` is no whole number.
+            ValueError: If it is below 0.
         """
+        step = whole_step(step)
         if self.plan is None:
             # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from curvewatch import layout
-from curvewatch.schedule import Schedule
+from curvewatch.errors import brief
+from curvewatch.schedule import Schedule, check_last
 from curvewatch.tokens import TokenSet
 
 
@@ -30,7 +34,7 @@ def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]
     for name in tokens:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in taken:
             raise ValueError(
-                f"tokens: the name {name!r} can't be used. Letters, digits, '_', '-' and '.' make a name; "
+                f"tokens: the name {brief(name)} can't be used. Letters, digits, '_', '-' and '.' make a name; "
                 f"{', '.join(sorted(taken))} are taken."
             )
     return dict(tokens)
@@ -38,5 +42,38 @@ def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]
 
 def default_schedule(max_steps: int | None) -> Schedule:
     """Where no logging steps are known: ten steps a decade, and every fiftieth part of the run."""
+    check_last(max_steps)
     logarithmic = Schedule.log(10)
     return logarithmic if max_steps is None else logarithmic | Schedule.every(max(1, max_steps // 50))
+
+
+def whole_path(path: Any) -> str:
+    """The path of a run file; the script may change its folder later.
+
+    Raises:
+        TypeError: If it is no path.
+        ValueError: If it can't be one.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path={brief(path)}: the path of the run file is expected, for example 'runs/curves.h5'.")
+    if not os.fspath(path) or "\0" in str(path):
+        raise ValueError(f"path={brief(path)}: it names no file. Give one, for example 'runs/curves.h5'.")
+    return os.path.abspath(os.fspath(path))
+
+
+def whole_step(step: Any) -> int:
+    """The number of updates done.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is below 0.
+    """
+    try:
+        number = operator.index(step)
+    except TypeError:
+        number = None
+    if number is None or isinstance(step, bool):
+        raise TypeError(f"step={brief(step)}: the number of updates done is expected, a whole number.")
+    if number < 0:
+        raise ValueError(f"step={brief(step)}: the number of updates done is expected, 0 or more.")
+    return number

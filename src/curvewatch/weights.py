@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from curvewatch import layout, ranks
-from curvewatch.errors import ScoringError
+from curvewatch.errors import ScoringError, brief
 
 # Makes a context in which the model has the averages of its weights.
 Averages = Callable[[], AbstractContextManager[object]]
@@ -73,7 +73,7 @@ def weights_setting(weights: str) -> str:
         ValueError: If it names none of the weights that rows can be of.
     """
     if weights not in layout.WEIGHTS:
-        raise ValueError(f"weights={str(weights)[:80]!r}: one of {', '.join(map(repr, layout.WEIGHTS))} is expected.")
+        raise ValueError(f"weights={brief(weights)}: one of {', '.join(map(repr, layout.WEIGHTS))} is expected.")
     return weights
 
 
