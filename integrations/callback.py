@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from curvewatch.live import Live
 from curvewatch.measures.smoother.smoothing import FEW_STEPS, MIN_FIT_STEPS
@@ -74,6 +74,12 @@ class WatchCallback:
             live=live,
             weights=weights,
         )
+
+    _of_a_run: ClassVar[tuple[str, ...]] = ()  # attributes that mean nothing to a copy, or in another process
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy and another process get: a callback whose training has not begun."""
+        return {name: value for name, value in self.__dict__.items() if name not in self._of_a_run}
 
     def warn_of_few_rows(self, setting: str) -> None:
         """Says at the start if the host logs too seldom for what is measured later.

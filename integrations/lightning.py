@@ -48,6 +48,7 @@ class CurveWatchCallback(WatchCallback, Callback):
     Arguments: see `WatchCallback`.
     """
 
+    _of_a_run = ("_under_way", "_early", "_ended", "log", "log_dict")  # the last two are the module's, put here by fit
     _under_way: Any = None  # a batch that is not counted yet
     _early = False  # whether this batch was counted before its end
 

@@ -162,3 +162,26 @@ def test_a_schedule_goes_to_other_processes(schedule: Schedule) -> None:
         assert expected.steps().size > 0
     planned = pickle.loads(pickle.dumps(schedule.plan(None, every_tenth)))
     assert [s for s in range(200) if planned.due(s)] == schedule.plan(None, every_tenth).steps(199).tolist()
+
+
+@pytest.mark.parametrize("value", ["x" * 500, None, float("nan"), float("inf"), 0, -1, True, [1]])
+@pytest.mark.parametrize(
+    "make", [Schedule.every, Schedule.log, Schedule.paper, Schedule.where, lambda v: Schedule.steps([v, -1])]
+)
+def test_what_makes_no_schedule(make: Any, value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^(k|per_decade|s0|scored|steps)=") as caught:
+        make(value)
+    assert len(str(caught.value)) < 200
+
+
+def test_steps_of_every_library() -> None:
+    import torch
+
+    for steps in ([3, 5.0], np.array([5, 3]), torch.tensor([3, 5]), (s for s in (5, 3))):
+        assert Schedule.steps(steps, first=False, last=False).plan(9).steps().tolist() == [3, 5]
+
+
+@pytest.mark.parametrize("steps", [None, "123", 5, [10**30], [1, "a"], [float("nan")]])
+def test_what_are_no_steps(steps: Any) -> None:
+    with pytest.raises(ValueError, match=r"^steps="):
+        Schedule.steps(steps)

@@ -52,6 +52,17 @@ def test_without_propagation_the_roots_handler_does_not_count() -> None:
     assert said(code) == "curvewatch: set web is empty\n"
 
 
+@pytest.mark.parametrize("gone", ["sys.stderr = io.StringIO()\nsys.stderr.close()", "sys.stderr = None"])
+def test_where_todays_stderr_is_gone_it_is_said_to_the_process(gone: str) -> None:
+    assert said(SAY + f"import io, sys\n{gone}\n" + WARN) == "curvewatch: set web is empty\n"
+
+
+def test_nowhere_to_speak_stops_nothing() -> None:
+    code = SAY + "import sys\nsys.stderr.close()\n" + WARN + "sys.__stderr__ = sys.stderr = None\nprint('goes on')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment())
+    assert (done.returncode, done.stdout) == (0, "goes on\n")
+
+
 def test_imported_twice_it_speaks_once() -> None:
     again = "import importlib, sys\ndel sys.modules['curvewatch.speaking']\nimportlib.reload(curvewatch)\n"
     assert said(SAY + again + WARN) == "curvewatch: set web is empty\n"

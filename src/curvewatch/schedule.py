@@ -10,10 +10,15 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.errors import brief
+from curvewatch.portable import arrived, leaving
+
+LARGEST_STEP = 1 << 62
 StepArray = NDArray[np.int64]
 # steps(limit): all scored steps from 0 to limit, ascending.
 StepRule = Callable[[int], StepArray]
@@ -67,6 +72,35 @@ class _Where:
     def __call__(self, limit: int) -> StepArray:
         return np.array([s for s in range(limit + 1) if self.scored(s)], np.int64)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return leaving(self.__dict__, scored="schedule")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(arrived(state))
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is a whole number, of Python, NumPy or PyTorch; 3.0 is one."""
+    value = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and value == int(value)
+
+
+def check_last(max_steps: object) -> None:
+    """Refuses what is no last step of a run.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    if max_steps is not None and not (_is_whole(max_steps) and 1 <= max_steps <= LARGEST_STEP):  # type: ignore[operator]
+        raise ValueError(f"max_steps={brief(max_steps)}: a whole number of at least 1 is expected, or None.")
+
+
+def _is_positive(value: object) -> bool:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type, operator]
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -99,8 +133,8 @@ class Schedule:
         Raises:
             ValueError: If `k` is less than 1.
         """
-        if isinstance(k, bool) or k != int(k) or k < 1:
-            raise ValueError(f"k={k!r}: a whole number of at least 1 is expected.")
+        if not _is_whole(k) or k < 1:
+            raise ValueError(f"k={brief(k)}: a whole number of at least 1 is expected.")
         return cls(f"every {k} steps", first, last, (_Every(int(k)),))
 
     @classmethod
@@ -115,8 +149,8 @@ class Schedule:
         Raises:
             ValueError: If `per_decade` is not above 0.
         """
-        if not per_decade > 0:
-            raise ValueError(f"per_decade={per_decade!r}: a number above 0 is expected.")
+        if not _is_positive(per_decade):
+            raise ValueError(f"per_decade={brief(per_decade)}: a number above 0 is expected.")
         return cls(f"{per_decade:g} steps per decade", first, last, (_Log(per_decade),))
 
     @classmethod
@@ -126,9 +160,9 @@ class Schedule:
         Raises:
             ValueError: If the list is empty or holds anything but steps.
         """
-        listed = list(steps)
-        if not listed or any(isinstance(s, bool) or s != int(s) or s < 0 for s in listed):
-            raise ValueError(f"steps={listed[:5]!r}: whole numbers of 0 or more are expected, at least one.")
+        listed = list(steps) if hasattr(steps, "__iter__") else []
+        if not listed or not all(_is_whole(s) and 0 <= s <= LARGEST_STEP for s in listed):
+            raise ValueError(f"steps={brief(listed or steps)}: whole numbers of 0 or more are expected, at least one.")
         ascending = tuple(sorted({int(s) for s in listed}))
         return cls(f"{len(ascending)} listed steps", first, last, (_Listed(ascending),))
 
@@ -144,16 +178,21 @@ class Schedule:
         Raises:
             ValueError: Unless 0 < s0 < s1 and t1 > 0.
         """
-        if not (0 < s0 < s1 and t1 > 0):
-            raise ValueError(f"s0={s0}, s1={s1}, t1={t1}: 0 < s0 < s1 and t1 > 0 are expected.")
+        if not (all(map(_is_positive, (s0, s1, t1))) and s0 < s1):
+            raise ValueError(f"s0={brief(s0)}, s1={brief(s1)}, t1={brief(t1)}: 0 < s0 < s1 and t1 > 0 are expected.")
         return cls(f"paper (s0={s0:g}, s1={s1:g}, t1={t1:g})", first, last, (_Paper(s0, s1, t1),))
 
     @classmethod
     def where(cls, scored: Callable[[int], bool], *, first: bool = True, last: bool = True) -> Schedule:
         """The steps for which `scored(step)` is true. It must depend on the step alone.
 
-        It goes to other processes if `scored` does: a function of a module, not a lambda, where they are spawned.
+        It goes to other processes if `scored` does: a function of a module, or with cloudpickle installed any.
+
+        Raises:
+            ValueError: If `scored` is no function.
         """
+        if not callable(scored):
+            raise ValueError(f"scored={brief(scored)}: a function of the step is expected.")
         return cls(f"steps chosen by {getattr(scored, '__name__', 'a function')}", first, last, (_Where(scored),))
 
     @classmethod
@@ -174,7 +213,7 @@ class Schedule:
         if isinstance(value, Iterable) and not isinstance(value, str):
             return cls.steps(value)
         raise ValueError(
-            f"schedule={value!r}: no such schedule. Use Schedule.logging(), .every(k), .log(per_decade), "
+            f"schedule={brief(value)}: no such schedule. Use Schedule.logging(), .every(k), .log(per_decade), "
             ".steps([...]), .paper(), a whole number, a list of steps, or a function of the step."
         )
 
@@ -203,8 +242,7 @@ class Schedule:
         Raises:
             ValueError: If the schedule follows logging steps and there are none, or `max_steps` is below 1.
         """
-        if max_steps is not None and max_steps < 1:
-            raise ValueError(f"max_steps={max_steps}: at least 1 is expected.")
+        check_last(max_steps)
         if self._logging and logging is None:
             raise ValueError(
                 "schedule=Schedule.logging(): this loop has no logging steps to follow. Pass another schedule, for "

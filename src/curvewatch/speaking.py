@@ -26,13 +26,16 @@ class LastResort(logging.Handler):
         """Prints the record if nobody else does; never raises."""
         if self._heard_elsewhere(record.name):
             return
-        try:
-            # Today's stderr: notebooks and tests replace it.
-            if sys.stderr is not None:
-                sys.stderr.write(self.format(record) + "\n")
-                sys.stderr.flush()
-        except Exception:
-            self.handleError(record)
+        # Today's stderr first: notebooks and tests replace it. It may be closed, or missing; then the process's own
+        # will do. (`handleError` would write to the closed one, and raise into training.)
+        for stream in (sys.stderr, sys.__stderr__):
+            try:
+                if stream is not None:
+                    stream.write(self.format(record) + "\n")
+                    stream.flush()
+                    return
+            except Exception:
+                continue
 
     def _heard_elsewhere(self, name: str) -> bool:
         place: logging.Logger | None = logging.getLogger(name)

@@ -1,16 +1,20 @@
-"""A training on two ranks under accelerate's own launchers; a program, as a launcher wants a process without threads.
+"""A training on two ranks under accelerate's launchers and torch's; a program, as they want a process without threads.
 
 Usage: python -m tests.support.launching LAUNCHER LOOP FOLDER
 
-LAUNCHER is "debug_launcher" or "notebook_launcher"; LOOP is "plain" or "trainer". Rank 0 leaves its copies of the
-weights of each step in FOLDER/weights.pt.
+LAUNCHER is "debug_launcher", "notebook_launcher" (both fork) or "spawn"; LOOP is "plain" or "trainer". The
+watch is made before the ranks are, with functions that have no name. Rank 0 leaves its copies of the weights of each
+step in FOLDER/weights.pt.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +26,7 @@ from tests.support.trainings import Rows
 STEPS = 6
 
 
-def plain(folder: Path) -> None:
+def plain(folder: Path, watch: Watch) -> None:
     """accelerate's loop."""
     from accelerate import Accelerator
 
@@ -32,7 +36,6 @@ def plain(folder: Path) -> None:
     model = gpt2()
     wrapped, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.5))
     rows = Rows(4 * STEPS, seed=accelerator.process_index).ids.view(STEPS, 4, -1)
-    watch = Watch(random_tokens(), folder / "curves.h5", max_steps=STEPS, schedule=2)
     watch.observe(wrapped, 0)
     taken.take(0, model)
     for step, ids in enumerate(rows, 1):
@@ -46,11 +49,9 @@ def plain(folder: Path) -> None:
         torch.save(taken.weights, folder / "weights.pt")
 
 
-def trainer(folder: Path) -> None:
+def trainer(folder: Path, callback: Any) -> None:
     """The HF Trainer with the callback."""
     from transformers import Trainer, TrainingArguments
-
-    from curvewatch.integrations.transformers import CurveWatchCallback
 
     torch.set_num_threads(1)
     taken = Snapshots()
@@ -61,24 +62,45 @@ def trainer(folder: Path) -> None:
     assert arguments.world_size == 2
     Trainer(
         gpt2(), arguments, train_dataset=Rows(4 * STEPS, seed=0),
-        callbacks=[CurveWatchCallback(random_tokens(), folder / "curves.h5"), taken.trainer()],
+        callbacks=[callback, taken.trainer()],
     ).train()  # fmt: skip
     if arguments.process_index == 0:
         torch.save(taken.weights, folder / "weights.pt")
+
+
+def spawned(rank: int, port: str, function: Callable[[Path, Any], None], folder: Path, watch: Any) -> None:
+    """A rank that torch has spawned."""
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port,
+        LOCAL_WORLD_SIZE="2",
+    )  # fmt: skip
+    function(folder, watch)
+    torch.distributed.destroy_process_group()
 
 
 def main(launcher: str, loop: str, folder: Path) -> None:
     """Trains on two ranks, scoring every other step."""
     import accelerate
 
-    function = {"plain": plain, "trainer": trainer}[loop]
+    from curvewatch.integrations.transformers import CurveWatchCallback
+
+    torch.set_num_threads(1)
+    given: dict[str, Any] = {"schedule": lambda step: step % 2 == 0, "model": lambda module: module}
+    path = folder / "curves.h5"
+    watch: Any = CurveWatchCallback(random_tokens(), path, **given)
+    function = trainer
+    if loop == "plain":
+        watch, function = Watch(random_tokens(), path, max_steps=STEPS, **given), plain
     if launcher == "debug_launcher":
-        accelerate.debug_launcher(function, (folder,), num_processes=2)
+        accelerate.debug_launcher(function, (folder, watch), num_processes=2)
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    accelerate.notebook_launcher(function, (folder,), num_processes=2, use_port=port)
+    if launcher == "spawn":
+        torch.multiprocessing.spawn(spawned, (port, function, folder, watch), nprocs=2)
+    else:
+        accelerate.notebook_launcher(function, (folder, watch), num_processes=2, use_port=port)
 
 
 if __name__ == "__main__":

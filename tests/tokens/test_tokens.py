@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvewatch import TokenSet
-from curvewatch.tokens.saved import SAVED_VERSION
+from curvewatch.tokens.tokenset.saved import SAVED_VERSION
 from curvewatch.watch.arguments import named_sets
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "the", "dog", "saw", "it", "run", "away", "from", "home"]
@@ -195,6 +195,42 @@ def test_the_hash_tells_sets_apart(other: TokenSet) -> None:
 def test_the_hash_is_of_what_is_scored_alone() -> None:
     one = TokenSet.from_sequences([[0, 1, 2]], vocab_size=10)
     assert one.hash == TokenSet.from_sequences([[0, 1, 2]], seed=5, tokenizer=Plain(), vocab_size=13).hash
+
+
+def test_no_second_beginning_of_text() -> None:
+    rows = [[1, 5, 6, 7], [8, 9, 5]]
+    tokens = TokenSet.from_sequences(rows, bos=1)
+    assert [tokens.sequence(s).tolist() for s in range(2)] == [[1, 5, 6, 7], [1, 8, 9, 5]]
+    placed = TokenSet.from_sequences(rows, positions=[[2], [0]], bos=1)
+    assert placed.target.tolist() == [6, 8]
+    drawn = TokenSet.from_dataset([{"input_ids": [1, 5, 6, 7, 8]}] * 4, 8, context=4, per_sequence=None, bos=1)
+    assert [drawn.sequence(s).tolist() for s in range(3)] == [[1, 5, 6, 7]] * 3
+    assert drawn.position.tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
+
+    class Beginning(Plain):
+        """Puts a token of its own in front."""
+
+        def encode(self, text: str) -> list[int]:
+            return [20, *super().encode(text)]
+
+    whole = TokenSet.from_text(TEXT, Beginning(), 2900, 16, per_sequence=None, bos=20, vocab_size=21)
+    assert (whole.ids == 20).sum() == whole.n_sequences
+    assert (whole.ids[whole.starts[:-1]] == 20).all()
+
+
+@pytest.mark.parametrize("name", ["n_tokens", "context", "per_sequence", "seed", "bos", "vocab_size"])
+@pytest.mark.parametrize("value", [-1, 2.5, "7", True, [3]])
+def test_settings_that_are_no_whole_numbers(name: str, value: Any) -> None:
+    rows = [[1, 2, 3, 4]] * 9
+    builders: list[Any] = [
+        lambda **settings: TokenSet.from_text(TEXT, Plain(), **{"n_tokens": 8, "context": 4, **settings}),
+        lambda **settings: TokenSet.from_dataset([{"input_ids": row} for row in rows], **{"n_tokens": 8, **settings}),
+        lambda **settings: TokenSet.from_sequences(rows, **settings),
+    ]
+    for build in builders[: 2 if name == "context" else 3]:
+        with pytest.raises(ValueError if value == -1 else TypeError, match=f"^{name}=") as caught:
+            build(**{name: value})
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("tokenizer", [None, Plain()])

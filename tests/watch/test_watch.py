@@ -45,6 +45,61 @@ def test_what_observe_returns(path: Path) -> None:
     assert returned[5]["curvewatch/eval/surprisal_mean"] == pytest.approx(file.surprisal[1].mean())
 
 
+@pytest.mark.parametrize("steps", [[0], [50]])
+def test_a_plan_without_a_step_is_refused(path: Path, steps: list[int]) -> None:
+    schedule = Schedule.steps(steps, first=False, last=False)
+    with pytest.raises(ValueError, match=r"schedule='1 listed steps': it has none of the steps 0 to 20.*last=True"):
+        Watch(random_tokens(), path, max_steps=20, schedule=schedule).start(PlainLM())
+    assert not path.exists()
+
+
+LONG = "x" * 500
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tokens": {LONG + "/": random_tokens()}},
+        *({"path": path} for path in (None, 5, "", "a\0b")),
+        *({"max_steps": steps} for steps in (0, -1, 2.5, "9", True, float("inf"), 10**30)),
+        *({"schedule": schedule} for schedule in (LONG, 2.5)),
+        *({"on_error": one} for one in (LONG, None)),
+        *({"weights": one} for one in (LONG, None, ["training"])),
+        *({"max_overhead": one} for one in (LONG, 2, -1, float("nan"))),
+        {"live": LONG},
+        {"log": LONG},
+        {"forward": LONG},
+        {"model": LONG},
+    ],
+    ids=lambda settings: f"{settings!r:.40}",
+)
+def test_wrong_arguments_are_refused_in_one_line(path: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{next(iter(settings))}[=:]") as caught:
+        Watch(**{"tokens": random_tokens(), "path": path, "max_steps": 20, **settings}).start(PlainLM())
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "x" * 81 not in message
+
+
+@pytest.mark.parametrize("step", [-1, 1.5, "1", None, True])
+def test_steps_that_are_none(path: Path, step: Any) -> None:
+    watch = make(path)
+    with pytest.raises((TypeError, ValueError), match=r"^step="):
+        watch.observe(PlainLM(), step)
+    assert not path.exists()
+    with watch:
+        watch.observe(PlainLM(), np.int64(0))
+        with pytest.raises((TypeError, ValueError), match=r"^step="):
+            watch.observe(PlainLM(), step)
+    assert open_run(path).steps.tolist() == [0]
+
+
+@pytest.mark.parametrize("model", [None, "lm", PlainLM])
+def test_a_model_that_is_none(path: Path, model: Any) -> None:
+    with pytest.raises(TypeError, match=r"^model=.*Module"):
+        make(path).observe(model, 0)
+
+
 def test_a_step_is_scored_once(path: Path) -> None:
     model = PlainLM()
     with make(path) as watch:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from curvewatch.portable import arrived, leaving
+
 if TYPE_CHECKING:
     from curvewatch.corpus import NgramSurprisals
     from curvewatch.sampling.prompts import Prompts
@@ -60,6 +62,13 @@ class Live:
     batch_ids: Callable[[Any], Any] | None = None
     report: bool = True
     artifact: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets."""
+        return leaving(self.__dict__, batch_ids="batch_ids")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(arrived(state))
 
     def __post_init__(self) -> None:
         for name, least, most in (("refit_every", 1, None), ("bands", 2, MOST_BANDS), ("table_rows", 0, 1000)):

@@ -13,9 +13,19 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from curvewatch.errors import brief
 from curvewatch.tokens import text
 from curvewatch.tokens.dataset_rows import rows_of
-from curvewatch.tokens.given import IntArray, as_ids, check_counts, given_positions, read_text
+from curvewatch.tokens.given import (
+    LARGEST_ID,
+    IntArray,
+    as_ids,
+    begins_with,
+    check_settings,
+    given_positions,
+    read_text,
+    with_first,
+)
 from curvewatch.tokens.positions import choose_positions
 
 
@@ -43,7 +53,10 @@ def from_text(
     vocab_size: int | None = None,
 ) -> Parts:
     """Sequences drawn from all over a text; see `TokenSet.from_text`."""
-    check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
+    check_settings(
+        n_tokens=n_tokens, context=context, per_sequence=per_sequence, seed=seed, bos=bos, vocab_size=vocab_size,
+        needed=("n_tokens", "context", "seed"),
+    )  # fmt: skip
     encoded = text.encode(tokenizer, read_text(text_or_path))
     body = context - (bos is not None)  # tokens of the text in a sequence
     scorable = context - 1
@@ -86,14 +99,17 @@ def from_dataset(
     vocab_size: int | None = None,
 ) -> Parts:
     """Rows drawn from a dataset; see `TokenSet.from_dataset`."""
-    check_counts(n_tokens=n_tokens, context=context, per_sequence=per_sequence)
+    check_settings(
+        n_tokens=n_tokens, context=context, per_sequence=per_sequence, seed=seed, bos=bos, vocab_size=vocab_size,
+        needed=("n_tokens", "seed"),
+    )  # fmt: skip
     rng = np.random.default_rng(seed)
-    body = None if context is None else context - (bos is not None)
     rows: list[NDArray[np.int64]] = []
     found = 0
     for row in rows_of(dataset, column, rng):
-        kept = row[:body]
-        scorable = len(kept) - (bos is None)
+        added = bos is not None and not begins_with(row, bos)
+        kept = row if context is None else row[: context - added]
+        scorable = len(kept) - (not added)
         if scorable < 1:
             continue
         rows.append(kept)
@@ -138,6 +154,9 @@ def from_sequences(
     tokenizer: Any = None,
 ) -> Parts:
     """Ids as they are given; see `TokenSet.from_sequences`."""
+    check_settings(n_tokens=n_tokens, per_sequence=per_sequence, seed=seed, bos=bos, vocab_size=vocab_size)
+    if not hasattr(sequences, "__iter__"):
+        raise TypeError(f"sequences={brief(sequences)}: rows of token ids are expected.")
     if isinstance(sequences, np.ndarray) and sequences.ndim != 2:
         raise ValueError(f"sequences: an array [S, L] is expected, got one of shape {sequences.shape}.")
     rows = [as_ids(row, f"sequences[{s}]") for s, row in enumerate(sequences)]  # type: ignore[arg-type]
@@ -179,8 +198,9 @@ def assemble(
     Raises:
         ValueError: If they hold no token that can be scored, or not enough.
     """
+    shifts_S = [int(bos is not None and not begins_with(row, bos)) for row in rows]
     if bos is not None:
-        rows = [np.concatenate([[bos], row]) for row in rows]
+        rows = [with_first(row, bos) for row in rows]
     lengths_S = np.array([len(row) for row in rows], np.int64)
     if len(lengths_S) == 0:
         raise ValueError("sequences: there is none; a token set needs at least one sequence of two tokens.")
@@ -188,7 +208,7 @@ def assemble(
         sequence_index, position = choose_positions(lengths_S, per_sequence, rng)
         sequence_index, position = sequence_index[:n_tokens], position[:n_tokens]
     else:
-        sequence_index, position = given_positions(positions, len(rows), shift=int(bos is not None))
+        sequence_index, position = given_positions(positions, shifts_S)
     if len(position) == 0:
         raise ValueError(
             "sequences: no position can be scored. A token needs at least one token before it: give sequences of "
@@ -200,8 +220,10 @@ def assemble(
             f"{per_sequence}. Give more sequences, or a smaller n_tokens."
         )
     ids: NDArray[Any] = np.concatenate(rows)
-    if ids.min() < 0 or ids.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"sequences: token ids run from {ids.min()} to {ids.max()}; they must be 0 or more.")
+    if ids.min() < 0 or ids.max() > LARGEST_ID:  # a tokenizer may give anything
+        raise ValueError(
+            f"sequences: token ids run from {ids.min()} to {ids.max()}; they must be 0 or more, at most {LARGEST_ID}."
+        )
     return Parts(
         ids=ids.astype(np.int32),
         starts=np.concatenate([[0], np.cumsum(lengths_S)]).astype(np.int64),

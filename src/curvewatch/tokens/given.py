@@ -19,20 +19,65 @@ if TYPE_CHECKING:
 _FILE_SUFFIXES = {".txt", ".text", ".md", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst"}
 
 IntArray = NDArray[np.integer]
+LARGEST_ID = int(np.iinfo(np.int32).max)
 
 
-def check_counts(*, n_tokens: int, context: int | None, per_sequence: int | None) -> None:
+def check_settings(
+    *,
+    n_tokens: int | None,
+    per_sequence: int | None,
+    seed: int,
+    bos: int | None,
+    vocab_size: int | None,
+    context: int | None = None,
+    needed: Sequence[str] = ("seed",),
+) -> None:
     """Refuses settings that make no token set.
 
+    Args:
+        n_tokens: At least 1.
+        per_sequence: At least 1.
+        seed: At least 0.
+        bos: An id.
+        vocab_size: At least 2.
+        context: At least 2.
+        needed: Names of those that can't be None.
+
     Raises:
+        TypeError: If one is no whole number.
         ValueError: Naming the setting.
     """
-    if n_tokens < 1:
-        raise ValueError(f"n_tokens={n_tokens}: at least one token must be scored.")
-    if context is not None and context < 2:
-        raise ValueError(f"context={context}: a sequence needs at least two tokens, one to predict and one before it.")
-    if per_sequence is not None and per_sequence < 1:
-        raise ValueError(f"per_sequence={per_sequence}: give at least 1, or None to score every position.")
+    given = {"n_tokens": n_tokens, "context": context, "seed": seed}
+    if missing := [name for name in needed if given[name] is None]:
+        raise TypeError(f"{missing[0]}=None: a whole number is expected.")
+    if (n := _whole("n_tokens", n_tokens)) is not None and n < 1:
+        raise ValueError(f"n_tokens={n}: at least one token must be scored.")
+    if (n := _whole("context", context)) is not None and n < 2:
+        raise ValueError(f"context={n}: a sequence needs at least two tokens, one to predict and one before it.")
+    if (n := _whole("per_sequence", per_sequence)) is not None and n < 1:
+        raise ValueError(f"per_sequence={n}: give at least 1, or None to score every position.")
+    if (n := _whole("seed", seed)) is not None and n < 0:
+        raise ValueError(f"seed={n}: a whole number of 0 or more is expected.")
+    if (n := _whole("bos", bos)) is not None and not 0 <= n <= LARGEST_ID:
+        raise ValueError(f"bos={n}: the id of a token is expected, from 0 to {LARGEST_ID}, or None.")
+    if (n := _whole("vocab_size", vocab_size)) is not None and n < 2:
+        raise ValueError(f"vocab_size={n}: a vocabulary has at least two tokens. None leaves it to the tokenizer.")
+
+
+def _whole(name: str, value: object) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer))):
+        raise TypeError(f"{name}={brief(value)}: a whole number is expected, got a {type(value).__name__}.")
+    return None if value is None else int(value)
+
+
+def with_first(row: IntArray, bos: int) -> IntArray:
+    """The row behind `bos`, which is not put there twice."""
+    return row if begins_with(row, bos) else np.concatenate([[bos], row])
+
+
+def begins_with(row: IntArray, bos: int | None) -> bool:
+    """Whether a tokenizer, say, has put `bos` there already."""
+    return bos is not None and len(row) > 0 and int(row[0]) == bos
 
 
 def read_text(text_or_path: object) -> str:
@@ -93,28 +138,36 @@ def as_ids(row: Any, name: str) -> NDArray[np.int64]:
         raise ValueError(
             f"{name}: a row of token ids (integers) is expected, got {array.dtype} of shape {array.shape}."
         )
+    if array.size and (array.min() < 0 or array.max() > LARGEST_ID):
+        raise ValueError(
+            f"{name}: numbers from {array.min()} to {array.max()}; they must be 0 or more, at most {LARGEST_ID}."
+        )
     return array.astype(np.int64)
 
 
-def given_positions(positions: Any, n_sequences: int, shift: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def given_positions(positions: Any, shifts_S: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sequence and position of each token that the caller wants scored, by sequence, then by position.
 
     Args:
         positions: One row of positions for each sequence.
-        n_sequences: How many sequences there are.
-        shift: Added to each position: 1 if a token was put in front.
+        shifts_S: Added to each position of a sequence: 1 if a token was put in front.
 
     Raises:
+        TypeError: If `positions` has no rows.
         ValueError: If the rows don't fit the sequences, or name a position twice.
     """
+    if not hasattr(positions, "__iter__"):
+        raise TypeError(f"positions={brief(positions)}: a row of positions for each sequence is expected.")
     rows = [as_ids(row, f"positions[{s}]") for s, row in enumerate(positions)]
+    n_sequences = len(shifts_S)
     if len(rows) != n_sequences:
         raise ValueError(f"positions: {len(rows)} rows for {n_sequences} sequences; give one row a sequence.")
     for s, row in enumerate(rows):
         if len(np.unique(row)) != len(row):
             raise ValueError(f"positions[{s}]: a position stands there twice.")
     sequence_index = np.repeat(np.arange(n_sequences), [len(row) for row in rows])
-    position = np.concatenate([np.sort(row) for row in rows]) + shift if rows else np.zeros(0, np.int64)
+    shifted = [np.sort(row) + shift for row, shift in zip(rows, shifts_S, strict=True)]
+    position = np.concatenate(shifted) if shifted else np.zeros(0, np.int64)
     return sequence_index, position
 
 
@@ -132,7 +185,7 @@ def check_parts(tokens: TokenSet, objectives: Sequence[str]) -> None:
         if int(tokens.ids.max()) >= tokens.vocab_size:
             raise ValueError(
                 f"sequences: token id {int(tokens.ids.max())} lies beyond vocab_size={tokens.vocab_size}. Were they "
-                "made with another tokenizer?"
+                "made with another tokenizer? If its ids have holes, give the highest one and 1 as vocab_size=."
             )
     key = tokens.sequence_index.astype(np.int64) * (int(tokens.position.max()) + 1) + tokens.position
     if not (np.diff(key) > 0).all():

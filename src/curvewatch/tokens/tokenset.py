@@ -19,7 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from curvewatch.tokens import builders, saved
 from curvewatch.tokens import text as text_room
-from curvewatch.tokens.given import check_parts
+from curvewatch.tokens.given import (
+    check_parts,
+)
 from curvewatch.tokens.view import TokenView
 
 OBJECTIVES = ("causal",)
@@ -87,7 +89,8 @@ class TokenSet:
             context: Tokens in a sequence, `bos` included. Not longer than the model's context.
             per_sequence: Scored positions in a sequence; None scores every position.
             seed: For the choice of sequences and positions; kept in the set.
-            bos: Token id to put before each sequence; only then has its first token a context to be scored in.
+            bos: Token id to put before each sequence that does not begin with it; only then has its first token a
+                context to be scored in.
             vocab_size: If the tokenizer does not know it.
 
         Raises:
@@ -129,7 +132,7 @@ class TokenSet:
             per_sequence: Scored positions in a row (fewer where it is shorter); None scores every position.
             seed: For the choice of rows and positions.
             column: The column of token ids.
-            bos: Token id to put before each row.
+            bos: Token id to put before each row that does not begin with it.
             tokenizer: For showing text.
             vocab_size: If there is no tokenizer to say it; else the model does.
 
@@ -139,16 +142,9 @@ class TokenSet:
             TypeError: If `dataset` has no rows.
         """
         parts = builders.from_dataset(
-            dataset,
-            n_tokens,
-            context,
-            per_sequence,
-            seed,
-            column=column,
-            bos=bos,
-            tokenizer=tokenizer,
-            vocab_size=vocab_size,
-        )
+            dataset, n_tokens, context, per_sequence, seed,
+            column=column, bos=bos, tokenizer=tokenizer, vocab_size=vocab_size,
+        )  # fmt: skip
         return cls(**parts)
 
     @classmethod
@@ -173,23 +169,18 @@ class TokenSet:
             n_tokens: Stop at this many tokens; None takes all that `per_sequence` gives.
             per_sequence: Scored positions drawn in each sequence; None scores every one that has a context.
             seed: For the choice of positions.
-            bos: Token id to put before each sequence; `position` then counts from it.
+            bos: Token id to put before each sequence that does not begin with it; `position` then counts from it.
             vocab_size: Size of the vocabulary; None takes the tokenizer's, or else the model's.
             tokenizer: For showing text.
 
         Raises:
             ValueError: Naming the sequence and what is wrong with it.
+            TypeError: If there are no sequences, or a setting is no whole number.
         """
         parts = builders.from_sequences(
-            sequences,
-            positions,
-            n_tokens=n_tokens,
-            per_sequence=per_sequence,
-            seed=seed,
-            bos=bos,
-            vocab_size=vocab_size,
-            tokenizer=tokenizer,
-        )
+            sequences, positions, n_tokens=n_tokens, per_sequence=per_sequence, seed=seed,
+            bos=bos, vocab_size=vocab_size, tokenizer=tokenizer,
+        )  # fmt: skip
         return cls(**parts)
 
     # ------------------------------------------------------------------ what it holds

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import operator
+import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
+from curvewatch.errors import brief
 from curvewatch.live import Live
 from curvewatch.runfile import layout
-from curvewatch.schedule import Schedule
+from curvewatch.schedule import Schedule, check_last
 from curvewatch.tokens.tokenset import TokenSet
 from curvewatch.watch.trouble import ON_ERROR
 
@@ -34,7 +38,7 @@ def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]
     for name in tokens:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in taken:
             raise ValueError(
-                f"tokens: the name {name!r} can't be used. Letters, digits, '_', '-' and '.' make a name; "
+                f"tokens: the name {brief(name)} can't be used. Letters, digits, '_', '-' and '.' make a name; "
                 f"{', '.join(sorted(taken))} are taken."
             )
     return dict(tokens)
@@ -42,15 +46,16 @@ def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]
 
 def default_schedule(max_steps: int | None) -> Schedule:
     """Where no logging steps are known: ten steps a decade, and every fiftieth part of the run."""
+    check_last(max_steps)
     logarithmic = Schedule.log(10)
     return logarithmic if max_steps is None else logarithmic | Schedule.every(max(1, max_steps // 50))
 
 
-def check_arguments(*, model: object, on_error: object, log: object, live: object) -> None:
+def check_arguments(*, model: object, forward: object, on_error: object, log: object, live: object) -> None:
     """Refuses arguments of `Watch` that make no sense.
 
     Raises:
-        TypeError: If `model` or `live` is something else.
+        TypeError: If `model`, `forward` or `live` is something else.
         ValueError: If `on_error` or `log` is.
     """
     if model is not None and (isinstance(model, nn.Module) or not callable(model)):
@@ -59,8 +64,42 @@ def check_arguments(*, model: object, on_error: object, log: object, live: objec
             "model to score, for example model=lambda module: module.lm."
         )
     if on_error not in ON_ERROR:
-        raise ValueError(f"on_error={on_error!r}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
+        raise ValueError(f"on_error={brief(on_error)}: one of {', '.join(map(repr, ON_ERROR))} is expected.")
+    if forward is not None and not callable(forward):
+        raise TypeError(f"forward={brief(forward)}: a function forward(model, batch) -> logits is expected.")
     if log is not None and not callable(log):
-        raise ValueError(f"log={log!r}: a function log(scalars, step) is expected.")
+        raise ValueError(f"log={brief(log)}: a function log(scalars, step) is expected.")
     if live is not None and not isinstance(live, Live):
-        raise TypeError(f"live={live!r}: a curvewatch.Live is expected.")
+        raise TypeError(f"live={brief(live)}: a curvewatch.Live is expected.")
+
+
+def whole_path(path: Any) -> str:
+    """The path of a run file; the script may change its folder later.
+
+    Raises:
+        TypeError: If it is no path.
+        ValueError: If it can't be one.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path={brief(path)}: the path of the run file is expected, for example 'runs/curves.h5'.")
+    if not os.fspath(path) or "\0" in str(path):
+        raise ValueError(f"path={brief(path)}: it names no file. Give one, for example 'runs/curves.h5'.")
+    return os.path.abspath(os.fspath(path))
+
+
+def whole_step(step: Any) -> int:
+    """The number of updates done.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is below 0.
+    """
+    try:
+        number = operator.index(step)
+    except TypeError:
+        number = None
+    if number is None or isinstance(step, bool):
+        raise TypeError(f"step={brief(step)}: the number of updates done is expected, a whole number.")
+    if number < 0:
+        raise ValueError(f"step={brief(step)}: the number of updates done is expected, 0 or more.")
+    return number

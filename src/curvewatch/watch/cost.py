@@ -6,6 +6,8 @@ import logging
 import time
 from dataclasses import dataclass
 
+from curvewatch.errors import brief
+
 logger = logging.getLogger("curvewatch")
 
 # A forecast is made once there is something to forecast from.
@@ -28,8 +30,8 @@ class Cost:
     """
 
     def __init__(self, max_share: float | None = None) -> None:
-        if max_share is not None and not 0 < max_share < 1:
-            raise ValueError(f"max_overhead={max_share!r}: a share of the wall time between 0 and 1, or None.")
+        if max_share is not None and not (isinstance(max_share, int | float) and 0 < max_share < 1):
+            raise ValueError(f"max_overhead={brief(max_share)}: a share of the wall time between 0 and 1, or None.")
         self.max_share = max_share
         self._began = time.perf_counter()
         self._waited = 0.0

@@ -13,11 +13,12 @@ from typing import Any
 
 from torch import nn
 
-from curvewatch.errors import RunFileError
+from curvewatch.errors import RunFileError, brief
 from curvewatch.forks import tell_in_child
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import given_for
 from curvewatch.live.showing import Showing
+from curvewatch.portable import arrived, leaving
 from curvewatch.runfile.records import RunPlan
 from curvewatch.sampling.sampler import TextSampler
 from curvewatch.schedule import Plan, Schedule, StepRule
@@ -31,7 +32,7 @@ from curvewatch.tokens.tokenset import TokenSet
 from curvewatch.trackers.publishing import publish
 from curvewatch.trackers.sinks import LogFunction, OwnAxisWandb, Sink, function_sink
 from curvewatch.watch import provenance
-from curvewatch.watch.arguments import check_arguments, default_schedule, named_sets
+from curvewatch.watch.arguments import check_arguments, default_schedule, named_sets, whole_path, whole_step
 from curvewatch.watch.cost import Cost, Estimate
 from curvewatch.watch.counting import Counting
 from curvewatch.watch.keeper import Keeper
@@ -44,6 +45,12 @@ from curvewatch.watch.trouble import Trouble
 from curvewatch.watch.weights import Averages, weights_setting
 
 logger = logging.getLogger("curvewatch")
+
+# What a watch has of its arguments, all else being of its run.
+GIVEN = (
+    "tokens", "live", "path", "max_steps", "schedule", "weights", "_given", "_choose", "_forward", "_batch_size",
+    "_on_error", "_log", "_max_overhead",
+)  # fmt: skip
 
 
 class Watch:
@@ -95,23 +102,38 @@ class Watch:
         live: Live | None = None,
         weights: str = "training",
     ) -> None:
-        check_arguments(model=model, on_error=on_error, log=log, live=live)
+        check_arguments(model=model, forward=forward, on_error=on_error, log=log, live=live)
         self.tokens = named_sets(tokens)
         self.live = live or Live()
         self._given = given_for(self.live, self.tokens)
-        self.path = os.path.abspath(os.fspath(path))  # the script may change its folder later
+        self.path = whole_path(path)
         self.max_steps = max_steps
         self.schedule = Schedule.of(schedule) if schedule is not None else None
         self.weights = weights_setting(weights)
         self._choose = model
         self._forward = forward
-        self._scorers = {name: Scorer(one, batch_size=batch_size, forward=forward) for name, one in self.tokens.items()}
-        self._automatic_batches = batch_size == "auto"
+        self._batch_size = batch_size
         self._on_error = on_error
         self._log = log
         self._max_overhead = max_overhead
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        self._scorers = {
+            name: Scorer(one, batch_size=self._batch_size, forward=self._forward) for name, one in self.tokens.items()
+        }
+        self._automatic_batches = self._batch_size == "auto"
         self._reset()
         tell_in_child(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy and another process get: the arguments. There it has not started, however far it is here."""
+        given = {name: getattr(self, name) for name in GIVEN}
+        return leaving(given, _choose="model", _forward="forward", _log="log")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(arrived(state))
+        self._make_ready()
 
     def _reset(self) -> None:
         self.plan: Plan | None = None
@@ -175,7 +197,11 @@ class Watch:
             ScoringError: If model and token set don't fit, or it is not clear which model is meant.
             RunFileError: If the file can't be created or continued; see `RunFile.start`.
             ValueError: If the schedule can't be planned, or averaged weights are asked for and nothing is averaged.
+            TypeError: If `model` is no module, or `step` no whole number.
         """
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model={brief(model)}: the model in training is expected, a torch.nn.Module.")
+        step = whole_step(step)
         counted_before = self._counting if self.plan is None else None
         self.close()
         self._reset()
@@ -183,6 +209,11 @@ class Watch:
         if self.schedule is None:
             self.schedule = Schedule.logging() if logging_steps is not None else default_schedule(self.max_steps)
         self.plan = self.schedule.plan(self.max_steps, logging_steps)
+        if self.max_steps is not None and not len(self.plan.steps()):
+            raise ValueError(
+                f"schedule={self.schedule.description!r}: it has none of the steps 0 to {self.max_steps}, so nothing "
+                "would be scored. Leave first=True or last=True, or name steps in this range."
+            )
         self._around = around
         self._subject.begin(model, optimizers, around, averages)
         model = self._subject.model(model)
@@ -295,7 +326,10 @@ class Watch:
 
         Raises:
             CurvewatchError: At the first call, as `start`; later only with `on_error="raise"`.
+            TypeError: If `step` is no whole number.
+            ValueError: If it is below 0.
         """
+        step = whole_step(step)
         if self.plan is None:
             # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from curvewatch.errors import ScoringError
+from curvewatch.errors import ScoringError, brief
 from curvewatch.runfile import layout
 from curvewatch.scoring import ranks
 
@@ -74,7 +74,7 @@ def weights_setting(weights: str) -> str:
         ValueError: If it names none of the weights that rows can be of.
     """
     if weights not in layout.WEIGHTS:
-        raise ValueError(f"weights={str(weights)[:80]!r}: one of {', '.join(map(repr, layout.WEIGHTS))} is expected.")
+        raise ValueError(f"weights={brief(weights)}: one of {', '.join(map(repr, layout.WEIGHTS))} is expected.")
     return weights
 
 
