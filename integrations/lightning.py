@@ -211,7 +211,7 @@ class _LoggersWandb(WandbSink):
 def _through(logger: Logger, place: Callable[[], int]) -> Sink:
     def sink(metrics: Metrics, step: int) -> None:
         if metrics.scalars:
-            logger.log_metrics(metrics.scalars, step=place())
+            logger.log_metrics(dict(metrics.scalars), step=place())
 
     sink.__name__ = type(logger).__name__
     return sink

@@ -19,6 +19,7 @@ from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
 from curvewatch.scoring import ranks
 from curvewatch.trackers.sinks import HostAxisWandb, Sink
+from curvewatch.trackers.sinks import HostAxisWandb, OwnAxisWandb, Sink
 
 from .callback import WatchCallback
 
@@ -27,6 +28,8 @@ logger = logging.getLogger("curvewatch")
 
 # WandbCallback's own step axis: with it our charts line up with the Trainer's.
 WANDB_AXIS = "train/global_step"
+# What the Trainer logs once, when training has ended; each by itself may also come earlier.
+SUMMARY = {"train_runtime", "train_loss", "total_flos"}
 
 
 class CurveWatchCallback(WatchCallback, TrainerCallback):
@@ -37,8 +40,8 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
     trainer = Trainer(..., callbacks=[CurveWatchCallback(tokens, "runs/gpt2/curves.h5")])
     ```
 
-    Model, logging steps, planned steps and W&B run are the Trainer's own. Scalars also reach its other reporters
-    (TensorBoard, MLflow, Trackio, ...), where the Trainer puts "train/" before each key.
+    Model, logging steps, planned steps and W&B run are the Trainer's own. Scalars also reach its other reporters, where
+    the Trainer puts "train/" before each key (TensorBoard, Trackio, Comet) or not (MLflow).
 
     Key | What is logged
     --- | ---
@@ -132,10 +135,19 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         self.watch.checkpoint(state.global_step)
         self._last(control, state, kwargs)
 
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The Trainer's summary is the last event before its reporters end their runs, so the last metrics go now.
+
+        In `on_train_end` they come before this callback, and what is logged after it begins another run (MLflow,
+        Trackio).
+        """
+        if set(kwargs.get("logs") or ()) >= SUMMARY:
+            self.watch.finish(kwargs["model"], state.global_step)
+
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The last step, if training stopped before the planned one."""
+        """The end, should the Trainer have logged no summary."""
         self._tried = None
         self._uncount()
         self.watch.finish(kwargs["model"], state.global_step)
@@ -229,10 +241,13 @@ def _sinks(
 
     Reporters are what `report_to=` names, and the same callbacks where they are given in `callbacks=`.
     """
-    sinks: list[Sink] = [HostAxisWandb(WANDB_AXIS)]
     known = tuple(INTEGRATION_TO_CALLBACK.values())
-    for reporter in handler.callbacks if handler is not None else ():
-        if isinstance(reporter, known) and not isinstance(reporter, WandbCallback):
+    reporters = [one for one in handler.callbacks if isinstance(one, known)] if handler is not None else []
+    # A run of W&B that the Trainer doesn't report to is the script's, and nobody has given it the Trainer's axis.
+    of_host = handler is None or any(isinstance(one, WandbCallback) for one in reporters)
+    sinks: list[Sink] = [HostAxisWandb(WANDB_AXIS) if of_host else OwnAxisWandb()]
+    for reporter in reporters:
+        if not isinstance(reporter, WandbCallback):
             sinks.append(_through(reporter, args, state, control, {**kwargs}))
     return sinks
 

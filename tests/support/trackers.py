@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import csv
+import json
+import sqlite3
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .offline import rows
 
 Points = dict[str, list[tuple[int, float]]]
 
 
 def tensorboard(folder: Path) -> Points:
-    """Scalars of the one run whose event files lie in `folder`."""
+    """Scalars of the one run whose event file lies in `folder`: whoever logs after its end begins another file."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    (_,) = folder.glob("events.*")
     board = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     board.Reload()
     keys = board.Tags()["scalars"]
@@ -28,3 +37,58 @@ def lightning_csv(file: Path) -> Points:
                 if key != "step" and value:
                     found[key].append((int(line["step"]), float(value)))
     return dict(found)
+
+
+def mlflow(uri: str) -> Points:
+    """Metrics of the one run in the file store at `uri`, which must have ended."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    (run,) = [
+        run for one in client.search_experiments() for run in client.search_runs([one.experiment_id], max_results=9)
+    ]
+    assert run.info.status == "FINISHED"
+    histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
+    return {key: [(point.step, point.value) for point in points] for key, points in histories.items()}
+
+
+def trackio(database: Path) -> Points:
+    """Metrics of the one run in a project's database, on the axis that the Trainer gives them."""
+    with closing(sqlite3.connect(database)) as connection:
+        lines = connection.execute("SELECT run_name, metrics FROM metrics ORDER BY id").fetchall()
+    assert len({name for name, _ in lines}) == 1
+    return on_axis([json.loads(metrics) for _, metrics in lines], "train/global_step")
+
+
+def on_axis(lines: list[dict[str, Any]], axis: str) -> Points:
+    """Numbers of rows that name their step by a key of their own, as W&B's do."""
+    found: Points = defaultdict(list)
+    for line in lines:
+        for key, value in line.items():
+            if key not in (axis, "_step") and isinstance(value, (int, float)):
+                found[key].append((line[axis], value))
+    return dict(found)
+
+
+def finished_wandb(folder: Path, axis: str) -> Points:
+    """Numbers in the one offline run of W&B in `folder`, once it is ended."""
+    import wandb
+
+    wandb.finish()
+    return on_axis(rows(folder), axis)
+
+
+def into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets trackers keep what they are told in `folder`."""
+    import mlflow
+    import wandb
+
+    folder.mkdir(exist_ok=True)
+    wandb.teardown()  # it reads its settings once in the life of a process
+    for key, value in {"DIR": str(folder), "CONSOLE": "off", "X_DISABLE_STATS": "true"}.items():
+        monkeypatch.setenv(f"WANDB_{key}", value)
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(folder / "board"))
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    mlflow.set_tracking_uri((folder / "mlruns").as_uri())  # once set it comes before the environment
+    return folder
