@@ -18,7 +18,6 @@ from transformers.trainer_callback import CallbackHandler
 from curvewatch.live import Metrics
 from curvewatch.schedule import StepArray, StepRule
 from curvewatch.scoring import ranks
-from curvewatch.trackers.sinks import HostAxisWandb, Sink
 from curvewatch.trackers.sinks import HostAxisWandb, OwnAxisWandb, Sink
 
 from .callback import WatchCallback

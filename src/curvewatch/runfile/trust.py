@@ -106,8 +106,8 @@ def refused(path: str | os.PathLike[str], errors: tuple[type[Exception], ...] = 
             root, extension = os.path.splitext(path)
             command = f"h5repack {error.options} {shlex.quote(str(path))} {shlex.quote(f'{root}.converted{extension}')}"
             raise RunFileError(
-                f"path={path}: another program rewrote it in a form that is not read here ({what}). Convert it, and use "
-                f"the converted file: {command}"
+                f"path={path}: another program rewrote it in a form that is not read here ({what}). Convert it, and "
+                f"use the converted file: {command}"
             ) from error
         raise RunFileError(
             f"path={path}: damaged, or changed by another program ({what}). Restore it from a copy."
