@@ -51,7 +51,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
     Arguments: see `WatchCallback`.
     """
 
-    _of_a_run = ("_tried", "_counted")
+    _of_a_run = ("_tried", "_counted", "_attached")  # a copy looks for its own Trainer
     _tried: int | None = None  # the batch size of a training that has not ended
     _counted: tuple[Trainer | None, Any, Any] = (None, None, None)  # the Trainer, its method now, and what was there
     _attached: Trainer | None = None

@@ -141,7 +141,9 @@ def test_a_callback_in_the_middle_of_its_training_goes_as_a_new_one(host: str, t
             str(tmp_path / "out"), max_steps=2, report_to="none", save_strategy="no", use_cpu=True, disable_tqdm=True
         )
         data = [{"input_ids": one, "labels": one} for one in ids]
-        hf.Trainer(gpt2(), arguments, train_dataset=data, callbacks=[made, Taking()]).train()
+        trainer = hf.Trainer(gpt2(), arguments, train_dataset=data, callbacks=[Taking()])
+        made.attach(trainer)
+        trainer.train()
     else:
         from lightning.pytorch import Callback, Trainer
         from torch.utils.data import DataLoader
