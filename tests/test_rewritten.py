@@ -104,6 +104,29 @@ def test_our_form_is_read_and_continued(path: Path, rewritten: Any) -> None:
     assert len(run.sessions) == 3
 
 
+@pytest.mark.skipif(not h5py.h5z.filter_avail(h5py.h5z.FILTER_SZIP), reason="this HDF5 has no szip")
+def test_filters_of_hdf5_that_are_not_read_are_no_damage(path: Path) -> None:
+    with h5py.File(path, "r+", **OURS) as h5:
+        old = h5["surprisal"]
+        h5.move("surprisal", "before")
+        h5.create_dataset("surprisal", old.shape, old.dtype, maxshape=old.maxshape, chunks=old.chunks,
+                          compression="szip")[...] = old[...]  # fmt: skip
+    with pytest.raises(RunFileError, match=r"surprisal: packed by szip.*h5repack -j 2 -k 2 -f NONE \S+ \S+") as caught:
+        open_run(path)
+    assert "damaged" not in str(caught.value)
+
+
+def test_texts_that_are_not_chunked_are_no_damage(path: Path) -> None:
+    with h5py.File(path, "r+", **OURS) as h5:
+        texts = h5["target_text"][...]
+        del h5["target_text"]
+        h5.create_dataset("target_text", data=texts, dtype=h5py.string_dtype())
+    match = r"target_text: text that isn't chunked.*h5repack -j 2 -k 2 -l /target_text:CHUNK=35 \S+ \S+"
+    with pytest.raises(RunFileError, match=match) as caught:
+        open_run(path)
+    assert "damaged" not in str(caught.value)
+
+
 def test_a_user_block(path: Path) -> None:
     other = copied(path, userblock_size=512)
     same(other, [0, 5, 7])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -49,6 +50,9 @@ _PARAMETERS = {
 }
 _FOR_TEXT = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
 """Those that h5repack gives to every dataset, texts among them."""
+_OF_HDF5 = {h5z.FILTER_SZIP: "szip", h5z.FILTER_NBIT: "n-bit", h5z.FILTER_SCALEOFFSET: "scale-offset"}
+"""Its own, which nobody needs to make a plugin for."""
+TEXT_CHUNK = 1024
 _STANDARD_TYPES = {
     "i": (h5t.STD_I8LE, h5t.STD_I16LE, h5t.STD_I32LE, h5t.STD_I64LE, h5t.STD_I16BE, h5t.STD_I32BE, h5t.STD_I64BE),
     "u": (h5t.STD_U8LE, h5t.STD_U16LE, h5t.STD_U32LE, h5t.STD_U64LE, h5t.STD_U16BE, h5t.STD_U32BE, h5t.STD_U64BE),
@@ -71,6 +75,18 @@ _JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list}
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 
 
+class _Stored(ValueError):
+    """Nothing is wrong with the data, but for how they are stored.
+
+    Attributes:
+        options: Of h5repack, which stores them otherwise.
+    """
+
+    def __init__(self, what: str, options: str) -> None:
+        super().__init__(what)
+        self.options = f"-j 2 -k 2 {options}"
+
+
 @contextmanager
 def refused(path: str | os.PathLike[str], errors: tuple[type[Exception], ...] = _ANY) -> Iterator[None]:
     """Turns whatever a bad file makes h5py, NumPy or json raise in the block into a RunFileError.
@@ -86,6 +102,13 @@ def refused(path: str | os.PathLike[str], errors: tuple[type[Exception], ...] = 
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not HDF5's
             raise RunFileError(f"path={path}: can't be read or written ({error}). Check the disk.") from error
         what = str(error.args[0] if error.args else "")[:500] or type(error).__name__
+        if isinstance(error, _Stored):
+            root, extension = os.path.splitext(path)
+            command = f"h5repack {error.options} {shlex.quote(str(path))} {shlex.quote(f'{root}.converted{extension}')}"
+            raise RunFileError(
+                f"path={path}: another program rewrote it in a form that is not read here ({what}). Convert it, and "
+                f"use the converted file: {command}"
+            ) from error
         raise RunFileError(
             f"path={path}: damaged, or changed by another program ({what}). Restore it from a copy."
         ) from error
@@ -278,7 +301,8 @@ def _check_dataset(found: h5d.DatasetID, wanted: layout.Dataset, file_size: int)
             fits = all(chunk_bytes <= info.size <= longest for info in chunks_of(found))
             _require(fits, f"{name}: a chunk of another length")
     elif wanted.dtype == layout.TEXT:
-        raise ValueError(f"{name}: text that isn't chunked")
+        options = f"-l {h5i.get_name(found).decode()}:CHUNK={max(1, min(shape[0], TEXT_CHUNK))}"
+        raise _Stored(f"{name}: text that isn't chunked", options)
     bound = max(SMALL_BYTES, INFLATION * found.get_storage_size()) if packed else file_size
     _require(n_bytes <= bound, f"{name}: declares {n_bytes:,} bytes in a file of {file_size:,}")
     return shape
@@ -290,6 +314,8 @@ def _check_filters(plist: h5p.PropDCID, wanted: layout.Dataset, items: int, item
     seen: list[int] = []
     for i in range(plist.get_nfilters()):
         code, _, values, _ = plist.get_filter(i)
+        if code in _OF_HDF5 and not (code in _PARAMETERS and wanted.dtype != layout.TEXT):
+            raise _Stored(f"{wanted.name}: packed by {_OF_HDF5[code]}", "-f NONE")
         _require(code in _PARAMETERS and code not in seen, f"{wanted.name}: filter {code}, which may be a plugin")
         seen.append(code)
         text_too = wanted.dtype != layout.TEXT or code in _FOR_TEXT
