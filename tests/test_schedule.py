@@ -51,7 +51,7 @@ def test_union_keeps_first_and_last_of_either() -> None:
     bare = Schedule.every(4, first=False, last=False)
     assert steps(bare | Schedule.steps([5], first=False, last=False), 10) == [4, 5, 8]
     assert steps(bare | Schedule.steps([5], last=False), 10) == [0, 4, 5, 8]
-    assert (bare | [5]).description == "every 4 steps; 1 listed steps"
+    assert (bare | [5]).description == "every 4 steps; 1 listed step"
 
 
 def test_the_same_step_from_two_rules_is_planned_once() -> None:

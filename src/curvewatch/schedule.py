@@ -164,7 +164,7 @@ class Schedule:
         if not listed or not all(_is_whole(s) and 0 <= s <= LARGEST_STEP for s in listed):
             raise ValueError(f"steps={brief(listed or steps)}: whole numbers of 0 or more are expected, at least one.")
         ascending = tuple(sorted({int(s) for s in listed}))
-        return cls(f"{len(ascending)} listed steps", first, last, (_Listed(ascending),))
+        return cls(f"{len(ascending)} listed step{'s' * (len(ascending) != 1)}", first, last, (_Listed(ascending),))
 
     @classmethod
     def paper(

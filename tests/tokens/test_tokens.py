@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvewatch import TokenSet
-from curvewatch.tokens.tokenset.saved import SAVED_VERSION
+from curvewatch.tokens.saved import SAVED_VERSION
 from curvewatch.watch.arguments import named_sets
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "the", "dog", "saw", "it", "run", "away", "from", "home"]
@@ -304,7 +304,8 @@ def sequences(*arguments: Any, **settings: Any) -> Any:
         (lambda: TokenSet.from_dataset([{"ids": [1, 2]}], 1), KeyError, "no such column.*ids"),
         (lambda: TokenSet.from_dataset([{"input_ids": [1, 2, 3]}], 3), ValueError, "hold 2 scorable.*n_tokens=2"),
         (lambda: TokenSet.from_sequences([[1, 2]]).chance, ValueError, "vocab_size"),
-        (lambda: TokenSet.load(__file__), ValueError, "not a token set saved by curvewatch"),
+        (lambda: TokenSet.load(__file__), ValueError, r"path=\S+: not a token set saved .* \(no .npz file\)"),
+        (lambda: TokenSet.load(None), TypeError, "path=None: the path of a saved token set"),
         (lambda: TokenSet.load("missing.npz"), FileNotFoundError, "missing.npz"),
         (lambda: named_sets({}), ValueError, "at least one"),
         (lambda: named_sets([1, 2]), TypeError, "from_text"),

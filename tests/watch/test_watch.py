@@ -48,7 +48,7 @@ def test_what_observe_returns(path: Path) -> None:
 @pytest.mark.parametrize("steps", [[0], [50]])
 def test_a_plan_without_a_step_is_refused(path: Path, steps: list[int]) -> None:
     schedule = Schedule.steps(steps, first=False, last=False)
-    with pytest.raises(ValueError, match=r"schedule='1 listed steps': it has none of the steps 0 to 20.*last=True"):
+    with pytest.raises(ValueError, match=r"schedule='1 listed step': it has none of the steps 0 to 20.*last=True"):
         Watch(random_tokens(), path, max_steps=20, schedule=schedule).start(PlainLM())
     assert not path.exists()
 

@@ -118,9 +118,9 @@ class RunFile:
             if not anew:
                 if len(later):
                     logger.warning(
-                        "%s: training goes on from step %d, so %d later rows (steps %d to %d) were dropped; they "
-                        "will be scored again",
-                        path, max(keep_through, 0), len(later), later[0], later[-1],
+                        "%s: training goes on from step %d, so %d later row%s (steps %d to %d) were dropped; they will "
+                        "be scored again",
+                        path, max(keep_through, 0), len(later), "s" * (len(later) != 1), later[0], later[-1],
                     )  # fmt: skip
                 return cls(file, path, list(sets), later.tolist())
             file.close()

@@ -79,7 +79,7 @@ def snapshot(path: _Path) -> Iterator[h5py.File]:
         descriptor = _open(real)
     try:
         if not stat.S_ISREG(os.fstat(descriptor.fd).st_mode):
-            raise ForeignFileError(f"{path}: not a regular file")
+            raise ForeignFileError(f"path={path}: not a regular file. Give the run file itself.")
         with shared(descriptor.fd, WRITER_WAIT_S) as granted:
             if not granted:
                 raise FileBusyError(f"{path}: another program has it open for writing. Close it there.")
@@ -164,7 +164,7 @@ def _require_hdf5(view: Source, size: int, path: _Path) -> None:
         if read(view, at, len(superblock.SIGNATURE)) == superblock.SIGNATURE:
             return
         at = max(512, 2 * at)
-    raise ForeignFileError(f"{path}: not an HDF5 file; left untouched")
+    raise ForeignFileError(f"path={path}: not an HDF5 file; left untouched. Give a run file, or choose another name.")
 
 
 def _commit(source: Source, state_at: int | None) -> int | None:

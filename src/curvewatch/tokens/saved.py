@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from curvewatch.errors import brief
 from curvewatch.storage.replacing import replacing
 
 if TYPE_CHECKING:
@@ -51,8 +52,11 @@ def read(path: str | os.PathLike[str], make: Callable[..., Made]) -> Made:
     """What `make` makes of that which `write` wrote, by the names of `TokenSet`'s attributes; see `TokenSet.load`.
 
     Raises:
+        TypeError: If `path` is no path.
         ValueError: If the file is not a saved token set, or a newer curvewatch wrote it.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path={brief(path)}: the path of a saved token set is expected.")
     name = f"path={os.fspath(path)}"
     try:
         with np.load(path, allow_pickle=False) as saved:
@@ -73,7 +77,9 @@ def read(path: str | os.PathLike[str], make: Callable[..., Made]) -> Made:
     except (FileNotFoundError, _NewerFormatError):
         raise
     except Exception as error:
-        raise ValueError(f"{name}: not a token set saved by curvewatch ({error}). Save it again.") from error
+        # What is no .npz NumPy takes for a pickle, and says how to load it all the same: nobody should.
+        why = "no .npz file" if "allow_pickle" in str(error) else error
+        raise ValueError(f"{name}: not a token set saved by curvewatch ({why}). Save it again.") from error
 
 
 class _NewerFormatError(ValueError):
