@@ -15,7 +15,6 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from curvewatch.live import Metrics
 from curvewatch.runfile.layout import AVERAGED
 from curvewatch.schedule import StepArray, StepRule
-from curvewatch.scoring import ranks
 from curvewatch.trackers.sinks import Sink, WandbSink
 from curvewatch.watch.weights import Averages, exchanged
 
@@ -51,6 +50,19 @@ class CurveWatchCallback(WatchCallback, Callback):
     _of_a_run = ("_under_way", "_early", "_ended", "log", "log_dict")  # the last two are the module's, put here by fit
     _under_way: Any = None  # a batch that is not counted yet
     _early = False  # whether this batch was counted before its end
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """The end of training comes to this callback before all others, wherever it stands among them."""
+        if stage == "fit":
+            self.teardown(trainer, pl_module, stage)  # a training that failed has left its own
+            # A new list: the Trainer is going through this one.
+            trainer.callbacks = [_AheadOfTheEnd(self), *trainer.callbacks]
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """The Trainer's list is again as it was."""
+        trainer.callbacks = [
+            one for one in trainer.callbacks if not (isinstance(one, _AheadOfTheEnd) and one.of is self)
+        ]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model is on its device and any checkpoint is loaded: everything is checked, and step 0 scored."""
@@ -88,21 +100,18 @@ class CurveWatchCallback(WatchCallback, Callback):
         if not getattr(trainer.fit_loop, "_skip_backward", False):
             self.watch.observe(pl_module, trainer.global_step)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last step of a training that is stopped early: after it averages may take the weights' place."""
-        stops = bool(trainer.should_stop) and bool(getattr(trainer.fit_loop, "_can_stop_early", True))
-        if ranks.all_true(stops):
-            self._ended = True  # here, too, the last update is counted as done
-            self.watch.observe_last(pl_module, trainer.global_step)
-            self._ended = False
-
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Of a run that is resumed here the token counts are known; checkpoints are put together on all ranks."""
         self._count(early=True)
         self.watch.checkpoint(trainer.global_step)
 
+    def before_the_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last step, if training stopped before the planned one: averages may take the weights' place after it."""
+        self._ended = True
+        self.watch.observe_last(pl_module, trainer.global_step)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last step, if training stopped before the planned one."""
+        """What was observed is committed."""
         self._ended = True
         self.watch.finish(pl_module, trainer.global_step)
 
@@ -149,6 +158,19 @@ class CurveWatchCallback(WatchCallback, Callback):
         for logger in trainer.loggers:
             sinks.append(_LoggersWandb(logger, place) if isinstance(logger, WandbLogger) else _through(logger, place))
         return sinks
+
+
+class _AheadOfTheEnd(Callback):
+    """First among the Trainer's callbacks: others put averages into the model in `on_train_end`.
+
+    `EarlyStopping` decides after every callback's `on_train_epoch_end`, so there is no earlier event that knows.
+    """
+
+    def __init__(self, of: CurveWatchCallback) -> None:
+        self.of = of
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.of.before_the_end(trainer, pl_module)
 
 
 def logging_steps(trainer: Trainer, pl_module: LightningModule) -> StepRule:
