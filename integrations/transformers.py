@@ -138,9 +138,10 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         """The Trainer's summary is the last event before its reporters end their runs, so the last metrics go now.
 
         In `on_train_end` they come before this callback, and what is logged after it begins another run (MLflow,
-        Trackio).
+        Trackio). What only looks like the summary, logged by a subclass while training goes on, is not the end.
         """
-        if set(kwargs.get("logs") or ()) >= SUMMARY:
+        ending = control.should_training_stop or state.global_step >= state.max_steps
+        if ending and set(kwargs.get("logs") or ()) >= SUMMARY:
             self.watch.finish(kwargs["model"], state.global_step)
 
     def on_train_end(

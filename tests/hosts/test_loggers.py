@@ -118,6 +118,37 @@ def test_counting_input_tokens_is_not_the_end(tmp_path: Path) -> None:
     assert [step for step, _ in trackers.tensorboard(tmp_path / "board")["train/" + OURS]] == PLANNED
 
 
+def test_what_only_looks_like_the_summary_is_not_the_end(tmp_path: Path) -> None:
+    """A subclass may log what it likes: its rows must not end the watch."""
+
+    def as_the_summary(trainer: Any) -> None:
+        log = trainer.log
+        trainer.log = lambda logs, *rest: log(
+            {"train_runtime": 1.0, "train_loss": 0.0, "total_flos": 0.0, **logs}, *rest
+        )
+
+    watching = Watching(random_tokens(), tmp_path / "curves.h5", live=Live(refit_every=4))
+    train("tensorboard", tmp_path, Training(steps=9, log_every=2), watching, before=as_the_summary)
+    points = trackers.tensorboard(tmp_path / "board")
+    assert [step for step, _ in points["train/train_loss"]][:2] == [2, 4]
+    assert [step for step, _ in points["train/" + OURS]] == [0, 2, 4, 6, 8, 9]
+    assert open_run(tmp_path / "curves.h5").steps.tolist() == [0, 2, 4, 6, 8, 9]
+
+
+@pytest.mark.parametrize("reporter", [one for one in ("mlflow", "trackio") if one in REPORTERS])
+def test_each_training_has_its_run(reporter: str, tmp_path: Path, trackio_folder: Path) -> None:
+    """These reporters begin another run at the second `train()`: it has that training's rows, and no run has both."""
+    train(reporter, tmp_path, beside=Watching(random_tokens(), tmp_path / "curves.h5"), trainings=2)
+    if reporter == "mlflow":
+        runs = trackers.mlflow_runs((tmp_path / "mlruns").as_uri())
+    else:
+        runs = trackers.trackio_runs(trackio_folder / f"{tmp_path.name}.db")
+    for points, file in zip(runs, ("curves.1.h5", "curves.h5"), strict=True):
+        ours = points[REPORTERS[reporter][1] + OURS]
+        assert [step for step, _ in ours] == PLANNED
+        assert [value for _, value in ours] == pytest.approx(means(tmp_path / file), rel=1e-6)
+
+
 def test_trainers_reporter_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from transformers.integrations.integration_utils import TensorBoardCallback
 

@@ -40,24 +40,41 @@ def lightning_csv(file: Path) -> Points:
 
 
 def mlflow(uri: str) -> Points:
-    """Metrics of the one run in the file store at `uri`, which must have ended."""
+    """Metrics of the one run in the file store at `uri`."""
+    (run,) = mlflow_runs(uri)
+    return run
+
+
+def mlflow_runs(uri: str) -> list[Points]:
+    """Metrics of each run in the file store at `uri`, the first begun first; all must have ended."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(uri)
-    (run,) = [
-        run for one in client.search_experiments() for run in client.search_runs([one.experiment_id], max_results=9)
+    found = [run for one in client.search_experiments() for run in client.search_runs([one.experiment_id])]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    return [
+        {
+            key: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
+            for key in run.data.metrics
+        }
+        for run in sorted(found, key=lambda run: run.info.start_time)
     ]
-    assert run.info.status == "FINISHED"
-    histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
-    return {key: [(point.step, point.value) for point in points] for key, points in histories.items()}
 
 
 def trackio(database: Path) -> Points:
     """Metrics of the one run in a project's database, on the axis that the Trainer gives them."""
+    (run,) = trackio_runs(database)
+    return run
+
+
+def trackio_runs(database: Path) -> list[Points]:
+    """Metrics of each run in a project's database, the first begun first."""
     with closing(sqlite3.connect(database)) as connection:
         lines = connection.execute("SELECT run_name, metrics FROM metrics ORDER BY id").fetchall()
-    assert len({name for name, _ in lines}) == 1
-    return on_axis([json.loads(metrics) for _, metrics in lines], "train/global_step")
+    by_run: dict[str, list[dict[str, Any]]] = {}
+    for name, metrics in lines:
+        by_run.setdefault(name, []).append(json.loads(metrics))
+    return [on_axis(run, "train/global_step") for run in by_run.values()]
 
 
 def on_axis(lines: list[dict[str, Any]], axis: str) -> Points:
@@ -85,7 +102,12 @@ def into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     folder.mkdir(exist_ok=True)
     wandb.teardown()  # it reads its settings once in the life of a process
-    for key, value in {"DIR": str(folder), "CONSOLE": "off", "X_DISABLE_STATS": "true"}.items():
+    for key, value in {
+        "DIR": str(folder),
+        "CONSOLE": "off",
+        "X_DISABLE_STATS": "true",
+        "X_SAVE_REQUIREMENTS": "false",
+    }.items():
         monkeypatch.setenv(f"WANDB_{key}", value)
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(folder / "board"))
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
