@@ -31,7 +31,7 @@ def test_without_configured_logging_the_sender_is_named() -> None:
 
 
 def test_a_real_warning_names_its_sender() -> None:
-    code = "from curvewatch import recorder\nrecorder.logger.error('rows wait')"
+    code = "from curvewatch.runfile import recorder\nrecorder.logger.error('rows wait')"
     assert said(code) == "curvewatch: rows wait\n"
 
 

@@ -414,7 +414,7 @@ def test_one_text_is_one_prompt_and_bos_makes_an_empty_one() -> None:
         ({"texts_or_ids": [[1], []]}, r"texts_or_ids\[1\]=\[\]: an empty prompt"),
         ({"texts_or_ids": [""], "tokenizer": Spaced()}, r"texts_or_ids\[0\]='': an empty prompt.*bos="),
         ({"texts_or_ids": ["Once"]}, r"texts_or_ids\[0\]='Once': a text needs tokenizer="),
-        ({"texts_or_ids": [[1, -2]]}, r"texts_or_ids\[0\]: id -2"),
+        ({"texts_or_ids": [[1, -2]]}, r"texts_or_ids\[0\]: numbers from -2 to 1"),
         ({"texts_or_ids": [[1.5]]}, r"texts_or_ids\[0\]: a row of token ids"),
         ({"texts_or_ids": [1, 2]}, r"texts_or_ids\[0\]: a row of token ids"),
         ({"max_new_tokens": 0}, "max_new_tokens=0"),
