@@ -227,19 +227,6 @@ def at_step(host: str, step: int, then: Callable[[], None]) -> dict[str, Any]:
     return {"after": after}
 
 
-def with_copies(host: str, snapshots: Snapshots, settings: dict[str, Any]) -> dict[str, Any]:
-    if host != "loop":
-        return {"callbacks": (getattr(snapshots, host)(), *settings.get("callbacks", ()))}
-    snapshots.take(0, TRAINING.model())
-    inner = settings.get("after", lambda step, model: None)
-
-    def after(step: int, model: Any) -> None:
-        snapshots.take(step, model)
-        inner(step, model)
-
-    return {"after": after}
-
-
 @pytest.mark.parametrize("error", [Boom("of the script"), KeyboardInterrupt()])
 @pytest.mark.parametrize("host", HOSTS)
 def test_an_exception(host: str, error: BaseException, path: Path) -> None:
@@ -249,7 +236,7 @@ def test_an_exception(host: str, error: BaseException, path: Path) -> None:
         raise error
 
     snapshots, watching = Snapshots(), watched(path, every=3)
-    settings = with_copies(host, snapshots, at_step(host, 5, trouble))
+    settings = snapshots.settings(host, TRAINING, at_step(host, 5, trouble))
     # Lightning answers Ctrl-C by shutting down and leaving the process, with SIGINT ignored.
     leaves = host == "lightning" and isinstance(error, KeyboardInterrupt)
     interrupt = signal.getsignal(signal.SIGINT)
@@ -292,7 +279,7 @@ def test_sigterm(host: str, steps: list[int], code: int, path: Path) -> None:
     process.start()
     # The same training, undisturbed: its copies are the weights that the other one had.
     snapshots = Snapshots()
-    run(host, TRAINING, path.parent / "alone", **with_copies(host, snapshots, {}))
+    run(host, TRAINING, path.parent / "alone", **snapshots.settings(host, TRAINING))
     process.join(60)
     assert process.exitcode == code
     assert_rows(path, snapshots, steps)

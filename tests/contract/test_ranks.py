@@ -16,6 +16,7 @@ from curvewatch import RunFile, Scorer, ScoringError, open_run
 from tests.support.hosts import HOSTS, Intruding, Watching, forward_in_training_mode, run, shard
 from tests.support.models import random_tokens
 from tests.support.ranks import on_ranks
+from tests.support.recomputing import Snapshots, assert_rows_are_the_training_models
 from tests.support.trainings import Training
 
 TRAINING = Training(steps=6, log_every=2)
@@ -42,8 +43,11 @@ def settings(host: str, layout: str = "ddp") -> dict[str, Any]:
     if host == "lightning":
         from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
-        strategy = ModelParallelStrategy if layout == "fsdp2" else DDPStrategy
-        return {"devices": 2, "strategy": strategy(process_group_backend="gloo")}
+        if layout == "ddp":
+            return {"devices": 2, "strategy": DDPStrategy(process_group_backend="gloo")}
+        # By itself Lightning gives all devices of a machine to tensor parallelism, and a group of one to FSDP2.
+        sizes: dict[str, Any] = {"data_parallel_size": 2, "tensor_parallel_size": 1}
+        return {"devices": 2, "strategy": ModelParallelStrategy(**sizes, process_group_backend="gloo")}
     if not dist.is_initialized():
         dist.init_process_group("gloo")
     return {"wrap": fully_sharded if layout == "fsdp2" else DistributedDataParallel}
@@ -75,7 +79,9 @@ def compare(host: str, layout: str, folder: Path) -> dict[str, Any]:
     path = folder / "curves.h5"
     watching = (Watching if layout == "fsdp2" else Keeping)(tokens(), path, batch_size=BATCH_SIZE)
     alone = run(host, TRAINING, folder / "alone", **settings(host, layout))
-    watched = run(host, TRAINING, folder / "watched", watching, **settings(host, layout))
+    copies = Snapshots()
+    copying = copies.settings(host, TRAINING, settings(host, layout))
+    watched = run(host, TRAINING, folder / "watched", watching, **copying)
     disturbed = run(host, TRAINING, folder / "disturbed", Intruding(forward_in_training_mode), **settings(host, layout))
     assert dist.get_world_size() == 2
     return {
@@ -84,13 +90,25 @@ def compare(host: str, layout: str, folder: Path) -> dict[str, Any]:
         "digest": sum(float(value.double().abs().sum()) for value in alone.weights.values()),
         "losses": alone.losses,
         "states": getattr(watching, "states", {}),
+        "copies": {
+            step: {name: value.numpy() for name, value in weights.items()} for step, weights in copies.weights.items()
+        },
     }
+
+
+def assert_rows(path: Path, answer: dict[str, Any]) -> None:
+    """Each row is of the weights that all ranks together had at its step, worked out a second time."""
+    copies = Snapshots()
+    for step, weights in answer["copies"].items():
+        copies.weights[step] = {name: torch.from_numpy(value) for name, value in weights.items()}
+    assert_rows_are_the_training_models(path, copies, TRAINING.model, tokens(), [0, 2, 4, 6])
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_data_parallel(host: str, tmp_path: Path) -> None:
     first, second = on_ranks(2, compare, host, "ddp", tmp_path)
     for answer in (first, second):
+        assert_rows(tmp_path / "curves.h5", answer)
         assert answer["watched"] == []
         assert {"losses", "torch stream"} <= set(answer["disturbed"])
     assert first["digest"] == second["digest"], "the ranks did not train together"
@@ -110,7 +128,9 @@ def test_data_parallel(host: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_fully_sharded(host: str, tmp_path: Path) -> None:
-    for answer in on_ranks(2, compare, host, "fsdp2", tmp_path):
+    answers = on_ranks(2, compare, host, "fsdp2", tmp_path)
+    for answer in answers:
+        assert_rows(tmp_path / "curves.h5", answer)
         assert answer["watched"] == []
         assert {"losses", "torch stream"} <= set(answer["disturbed"])
     sharded = open_run(tmp_path / "curves.h5")

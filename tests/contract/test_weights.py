@@ -11,7 +11,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch import Trainer as LightningTrainer
-from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch.optim.swa_utils import AveragedModel
 
 from curvewatch import Schedule, Scorer, ScoringError, Watch, open_run
@@ -21,6 +22,10 @@ from tests.support.hosts import Watching, lightning_module, loader, run
 from tests.support.models import gpt2, random_tokens
 from tests.support.ranks import on_ranks
 from tests.support.trainings import Training
+
+AVERAGES = pytest.mark.skipif(
+    not hasattr(lightning_callbacks, "EMAWeightAveraging"), reason="this version of Lightning has no WeightAveraging"
+)
 
 
 def bits_of(weights: dict[str, torch.Tensor]) -> Any:
@@ -42,13 +47,14 @@ class Weights(Callback):
             trainer.should_stop = True
 
 
+@AVERAGES
 @pytest.mark.parametrize("first", ["averaging", "watch"])
 @pytest.mark.parametrize("stop_at", [None, 4])
 def test_lightning_averages_are_never_scored(first: str, stop_at: int | None, tmp_path: Path) -> None:
     training, weights = Training(dropout=0.0, shuffle=False), Weights(stop_at)
     # Step 6 is the last, and not planned by the rule; the averages are put into the model when training has ended.
     watch = CurveWatchCallback(random_tokens(), tmp_path / "curves.h5", schedule=Schedule.every(5))
-    averaging = WeightAveraging(avg_fn=lambda average, new, n: 0.9 * average + 0.1 * new)
+    averaging = lightning_callbacks.WeightAveraging(avg_fn=lambda average, new, n: 0.9 * average + 0.1 * new)
     order = [averaging, watch] if first == "averaging" else [watch, averaging]
     trainer = LightningTrainer(
         default_root_dir=tmp_path, accelerator="cpu", devices=1, max_steps=6, logger=False, callbacks=[weights, *order],
@@ -180,11 +186,13 @@ def averaging(kind: str) -> Any:
     if kind == "SWA":
         return StochasticWeightAveraging(swa_lrs=1e-2, swa_epoch_start=1)
     if kind == "EMA":
-        return EMAWeightAveraging(decay=0.8, update_every_n_steps=1, update_starting_at_step=2)
-    return WeightAveraging(avg_fn=lambda average, new, n: 0.9 * average + 0.1 * new)
+        return lightning_callbacks.EMAWeightAveraging(decay=0.8, update_every_n_steps=1, update_starting_at_step=2)
+    return lightning_callbacks.WeightAveraging(avg_fn=lambda average, new, n: 0.9 * average + 0.1 * new)
 
 
-@pytest.mark.parametrize("kind", ["WeightAveraging", "EMA", "SWA"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("WeightAveraging", marks=AVERAGES), pytest.param("EMA", marks=AVERAGES), "SWA"]
+)
 def test_lightning_averages_by_name(kind: str, tmp_path: Path) -> None:
     training = Training(rows=12, dropout=0.1, shuffle=False)
     ends, seen = [], None
@@ -211,6 +219,7 @@ def test_lightning_averages_by_name(kind: str, tmp_path: Path) -> None:
         assert np.array_equal(row, bits_of(seen.at[step])), step
 
 
+@AVERAGES
 def test_averages_that_come_after_the_watch_are_refused(tmp_path: Path) -> None:
     watch = CurveWatchCallback(random_tokens(), tmp_path / "curves.h5", weights="averaged")
     trainer = LightningTrainer(

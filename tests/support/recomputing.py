@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from curvewatch import TokenSet, open_run
+from tests.support.trainings import Training
 
 # Rounding of float32, where the scorer batches and pads, and picks positions before the head; bits.
 FLOAT32_BITS = 2e-5
@@ -33,7 +34,21 @@ class Snapshots:
     def take(self, step: int, model: nn.Module) -> None:
         """Copies the weights of `model`, unless this step is copied already."""
         if step not in self.weights:
-            self.weights[step] = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            self.weights[step] = {name: _whole(value) for name, value in model.state_dict().items()}
+
+    def settings(self, host: str, training: Training, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Settings of `hosts.run` with which the copies are taken, ahead of what is to happen there besides."""
+        settings = dict(settings or {})
+        if host != "loop":
+            return {**settings, "callbacks": (getattr(self, host)(), *settings.get("callbacks", ()))}
+        self.take(0, training.model())
+        then = settings.get("after", lambda step, model: None)
+
+        def after(step: int, model: nn.Module) -> None:
+            self.take(step, model)
+            then(step, model)
+
+        return {**settings, "after": after}
 
     def trainer(self) -> Any:
         """As a callback of the HF Trainer."""
@@ -64,6 +79,13 @@ class Snapshots:
                 take(trainer.global_step, getattr(pl_module, part))
 
         return Taking()
+
+
+def _whole(tensor: Any) -> torch.Tensor:
+    """A copy, put together if it is sharded, which all ranks do then."""
+    tensor = tensor.detach()
+    whole: torch.Tensor = (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).clone()
+    return whole
 
 
 def plain_bits(
