@@ -23,6 +23,7 @@ from curvewatch import measures
 from curvewatch.analysis.figures import STYLE
 from curvewatch.analysis.style import CHANCE as CHANCE_COLOUR
 from curvewatch.analysis.style import run_colour
+from curvewatch.live.resemblance import NgramResemblance
 from curvewatch.measures import (
     MeasureTable,
     RunCurves,
@@ -384,6 +385,24 @@ def frequency(figure: Figure) -> str:
     return f"rank correlation {rho:.2f}; last means {', '.join(f'{m:.2f}' for m in means_TB[-1])} bits"
 
 
+def ngrams(figure: Figure) -> str:
+    """Which n-gram a made-up model resembles as it goes from one to the next."""
+    steps_nN = np.random.default_rng(60).gamma(2.0, 1.0, (3, 400))
+    bits_nN = 3 + np.stack([steps_nN[0] * 2, steps_nN[0] + steps_nN[1], steps_nN[0] / 2 + steps_nN[1] + steps_nN[2]])
+    resemblance, found = NgramResemblance(bits_nN), []
+    for x, noise_N in zip(X, np.random.default_rng(61).normal(0, 1, (STEPS.size, 400)), strict=True):
+        weight_n = np.exp(-(((x - np.array([1.0, 2.2, 3.6])) / 0.8) ** 2)) + 1e-9
+        found.append(resemblance.update((weight_n / weight_n.sum() @ bits_nN + noise_N).astype(np.float32)))
+    axes = figure.subplots()
+    for n in (1, 2, 3):
+        r_T = np.array([one[f"ngram/{n}gram_correlation"] for one in found])
+        axes.plot(STEPS[AFTER], r_T[AFTER], color=run_colour(n - 1), label=f"{n}-gram")
+    axes.set(xscale="log", xlabel="training step", ylabel="r of surprisal", ylim=(0, 1))
+    axes.legend(loc="lower right", ncols=3)
+    nearest = [int(one["ngram/nearest"]) for one in found]
+    return f"nearest is 1 at {nearest.count(1)}, 2 at {nearest.count(2)} and 3 at {nearest.count(3)} steps"
+
+
 Draw = Callable[[Figure], str]
 PICTURES: dict[str, tuple[Draw, tuple[float, float]]] = {
     "surprisal": (surprisal, (4.6, 2.5)),
@@ -399,6 +418,7 @@ PICTURES: dict[str, tuple[Draw, tuple[float, float]]] = {
     "correlations-between-runs": (correlations_between_runs, (5.6, 2.2)),
     "known-and-acquired": (known_and_acquired, (4.6, 2.5)),
     "frequency": (frequency, (4.6, 2.4)),
+    "ngrams": (ngrams, (4.6, 2.4)),
 }
 
 

@@ -18,10 +18,11 @@ import curvewatch
 import curvewatch.measures
 from curvewatch.analysis.compare import compare
 from curvewatch.cli.app import app
+from curvewatch.corpus import count_ngrams, load_ngrams
 from curvewatch.live.keys import SET_KEYS
 from curvewatch.measures import frequency
 from curvewatch.measures.table import UNITS
-from tests.analysis.synthetic import write_run
+from tests.analysis.synthetic import VOCABULARY, write_run
 
 FOLDER = Path(__file__).parents[2] / "docs" / "measures"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "index.md")
@@ -105,12 +106,23 @@ def test_links_lead_somewhere(name):
             assert anchor in anchors(target or name), f"{target}#{anchor}"
 
 
+def test_a_sudden_fall_makes_the_spline_swing_as_far_as_its_page_says():
+    x_T = np.linspace(0, 4, 80)
+    fall_TN = np.where(x_T < 2, 16.0, 0.05)[:, None]
+    with pytest.warns(curvewatch.measures.MeasureWarning):
+        table = curvewatch.measures.measure_curves(fall_TN, 10**x_T, chance=15.6)
+    lowest, rises = float(table["min_surprisal"][0]), float(table["forgettability"][0])
+    said = " ".join(section(TEXTS["smoothed-curve.md"], "Traps").split())
+    assert f"a minimum of {lowest:.2f} bits and, though it never rises, a forgettability of {rises:.2f} bits" in said
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three runs of one token set, under the names that the pages use."""
     made = tmp_path_factory.mktemp("pages")
     for seed, name in enumerate(("curves.h5", "seed1.h5", "seed2.h5")):
         write_run(made / name, n_steps=80, seed=seed)
+    np.save(made / "train.npy", np.random.default_rng(0).integers(0, VOCABULARY, 5000))
     return made
 
 
@@ -124,7 +136,8 @@ def test_it_is_had_as_the_page_says(text, folder, monkeypatch):
         **{"surprisal_TN": run.surprisal[:], "correct_TN": run.correct[:], "steps": run.steps},
         **{"chance": run.chance, "max_steps": run.max_steps, "counts_D": np.arange(len(set(run.tokens.target)))},
         **{"TargetTypes": frequency.TargetTypes, "frequency_bands": frequency.frequency_bands},
-        **{"frequency_correlations": frequency.frequency_correlations},
+        **{"frequency_correlations": frequency.frequency_correlations, "np": np},
+        **{"count_ngrams": count_ngrams, "load_ngrams": load_ngrams},
     }
     hows = [re.findall(r"`([^`]+)`", how)[0] for _, how in rows(section(text, "How to get it"))]
     assert any(how.startswith("curvewatch") for how in hows)
