@@ -18,7 +18,7 @@ NOT_ON_OLDEST := --deselect tests/hosts/test_trl.py \
     --deselect "tests/hosts/test_refused.py::test_refused_before_the_first_update[reward]" \
     --deselect "tests/hosts/test_refused.py::test_without_the_watch_they_train[reward]"
 
-.PHONY: demo test test-oldest lint format browser clean
+.PHONY: demo test test-oldest lint docs format browser clean
 
 # PASSIVE: threads that wait in a busy loop make training ten times slower as soon as anything else needs a core.
 demo: $(DEMO)/installed  ## pretrain a small GPT-2 with the callback on a CPU, then write the report
@@ -37,6 +37,9 @@ lint: $(DEV)/installed  ## style and types
 	$(DEV)/bin/mypy integrations
 	PYTHONPATH=src $(DEV)/bin/lint-imports --no-logo
 
+docs: $(DEV)/installed  ## the documentation site, in site/; a broken link or a missing reference fails
+	$(DEV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs site
+
 format: $(DEV)/installed
 	$(DEV)/bin/ruff check --fix
 	$(DEV)/bin/ruff format
@@ -50,7 +53,7 @@ browser:
 	        chromium chromium-driver >/dev/null; }
 
 clean:
-	rm -rf $(DEMO) $(DEV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(DEMO) $(DEV) $(OLDEST) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # PyTorch first, so that what needs it takes the build chosen here.
 $(DEMO)/installed: pyproject.toml
