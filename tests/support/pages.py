@@ -91,6 +91,7 @@ def template() -> Path:
     tokenizer = tokenizer_of_words()
     tokenizer.save_pretrained(folder / "tokenizer")
     (folder / "heldout.txt").write_text(text(12_000, seed=1))
+    (folder / "domain.txt").write_text(text(3_000, seed=3))
     (folder / "train.txt").write_text(text(1_000, seed=2))
     rows = packed(tokenizer, (folder / "train.txt").read_text(), 300)
     np.save(folder / "train.npy", rows.numpy())
