@@ -1,4 +1,4 @@
-"""Prints the lower bounds that pyproject.toml declares, as constraints for pip: `h5py>=3.12` becomes `h5py==3.12`.
+"""Prints the lower bounds that pyproject.toml declares, as constraints for pip: `h5py>=3.14` becomes `h5py==3.14`.
 
 What `docs`, `test` and `dev` ask for is left out: those are this project's own tools, not what its users install.
 """

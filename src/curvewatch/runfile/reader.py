@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from curvewatch.errors import RunFileError
 from curvewatch.observation import Sample
 from curvewatch.runfile import layout
+from curvewatch.runfile.matching import check_format, weights_of
 from curvewatch.runfile.trust import DAMAGE, attribute, parsed, read, refused
-from curvewatch.runfile.writer import check_format, weights_of
 from curvewatch.storage.hdf5.unpacking import check_unpacked
 from curvewatch.storage.journal import snapshot
 from curvewatch.tokens.tokenset import TokenSet

@@ -9,7 +9,8 @@ overlay in memory, and a commit then
 3. copies it into the file when no reader is inside. The journal is emptied once the file is safely on disk.
 
 After a crash, whole records in the journal are copied again; a torn one was never committed. This module knows
-nothing of what is in the file.
+nothing of what is in the file. Longer than other files, since each step of a commit is right only after the ones
+before it: they are to be read, and changed, together.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ order is always right, however often it is done and wherever it was cut off. The
     table    for each piece: offset in the file 8, length 8
 
 A record that is cut off or torn ends the journal: it was never committed. Also here is the writer's lock, a
-POSIX lock on the journal: the kernel drops it with the process, and children don't inherit it.
+POSIX lock on the journal: the kernel drops it with the process, and children don't inherit it. Longer than other
+files, since who holds the lock and what may be written are one question on the same descriptor.
 """
 
 from __future__ import annotations
