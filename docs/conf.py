@@ -2,7 +2,8 @@
 
 Why Sphinx with MyST and autodoc (as torchmetrics and arviz; zarr and optimistix take Material for MkDocs, which ends in
 May 2027): it is maintained, it checks links, anchors and references by itself, and it imports what it describes, so the
-public paths are those that people import from. Furo draws it and asks nothing of other servers.
+public paths are those that people import from. Formulas are MathML, which every browser draws by itself; of the pages
+only the one with a drawing (docs/architecture.md) asks another server for a script, Mermaid.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import logging
 from importlib.metadata import version as version_of
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 project = "curvewatch"
 author = "the curvewatch authors"
 version = release = version_of("curvewatch")
@@ -18,7 +22,6 @@ version = release = version_of("curvewatch")
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinxcontrib.mermaid",
@@ -30,6 +33,7 @@ exclude_patterns = ["site"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
 myst_heading_anchors = 3
+myst_update_mathjax = False
 
 # The menu (docs/index.md) takes whatever page a folder has; that one has none yet is no fault. Sphinx gives this
 # warning no type by which `suppress_warnings` could name it.
@@ -60,6 +64,7 @@ nitpick_ignore = [
     ("py:class", "curvewatch.watch.training_counts.TrainingCounts"),
 ]
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"curvewatch {release}"
 html_static_path: list[str] = []
@@ -68,9 +73,21 @@ html_show_sourcelink = False
 
 
 def setup(app: Any) -> None:
+    """What Sphinx has no setting for."""
+    app.connect("autodoc-process-signature", _shown)
+    app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
+
+
+def _shown(_app: Any, _what: str, _name: str, _item: Any, _options: Any, signature: str | None, returns: Any) -> Any:
     """A default that a dataclass makes anew each time has no value to show: `...` can be parsed, `<factory>` can't."""
+    return (signature or "").replace("<factory>", "...") or None, returns
 
-    def shown(_app: Any, _what: str, _name: str, _item: Any, _options: Any, signature: str | None, returns: Any) -> Any:
-        return (signature or "").replace("<factory>", "...") or None, returns
 
-    app.connect("autodoc-process-signature", shown)
+def _inline_formula(translator: Any, node: nodes.math) -> None:
+    translator.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def _formula(translator: Any, node: nodes.math_block) -> None:
+    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
