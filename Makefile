@@ -1,4 +1,5 @@
 # Two commands do everything on a fresh machine, each in an environment of its own: `make demo`, `make test`.
+# While changing code: `make check`, the style, the types and the quick tests, in under two minutes.
 # The CPU build of PyTorch is small; for GPUs give another: make demo TORCH=torch
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -6,6 +7,12 @@ TORCH ?= torch==2.13.0
 PROCESSES ?= 2
 DEMO := .venv-demo
 DEV := .venv
+# The quick tests go once through the house: tokens, scoring, steps, run file, measures, metrics, the watch, and one host
+# whose training must stay bit for bit what it was. No browser and no tracker. Nothing less than `make test` is a proof.
+QUICK := tests/tokens/test_tokens.py tests/scoring/test_scoring.py tests/test_schedule.py tests/runfile/test_runfile.py \
+    tests/runfile/test_reader.py tests/measures/test_measures.py tests/measures/test_smoothing.py tests/live/test_live.py \
+    tests/watch/test_watch.py "tests/contract/test_training_is_undisturbed.py::test_bit_identical[plain-trainer]" \
+    "tests/hosts/test_trainer_and_lightning.py::test_rows[trainer-plain]"
 # The second job: the oldest versions that pyproject.toml allows, on the oldest Python that can be had. PyTorch's old
 # releases come with all of CUDA only (5 GB on disk, two minutes); where a CPU build is at hand, pip can be told so by
 # PIP_FIND_LINKS.
@@ -18,11 +25,14 @@ NOT_ON_OLDEST := --deselect tests/hosts/test_trl.py \
     --deselect "tests/hosts/test_refused.py::test_refused_before_the_first_update[reward]" \
     --deselect "tests/hosts/test_refused.py::test_without_the_watch_they_train[reward]"
 
-.PHONY: demo test test-oldest lint format browser clean
+.PHONY: demo check test test-oldest lint docs format browser clean
 
 # PASSIVE: threads that wait in a busy loop make training ten times slower as soon as anything else needs a core.
 demo: $(DEMO)/installed  ## pretrain a small GPT-2 with the callback on a CPU, then write the report
 	WANDB_MODE=offline OMP_WAIT_POLICY=PASSIVE $(DEMO)/bin/python examples/pretrain_trainer.py configs/trainer/demo.yaml $(ARGS)
+
+check: lint  ## style, types and the quick tests
+	WANDB_MODE=offline $(DEV)/bin/python -m pytest -q -n $(PROCESSES) --dist loadscope $(QUICK) $(ARGS)
 
 test: $(DEV)/installed browser  ## all tests
 	WANDB_MODE=offline $(DEV)/bin/python -m pytest -n $(PROCESSES) --dist loadscope $(ARGS)
@@ -37,6 +47,9 @@ lint: $(DEV)/installed  ## style and types
 	$(DEV)/bin/mypy integrations
 	PYTHONPATH=src $(DEV)/bin/lint-imports --no-logo
 
+docs: $(DEV)/installed  ## the documentation site, in site/; a broken link or a missing reference fails
+	$(DEV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs site
+
 format: $(DEV)/installed
 	$(DEV)/bin/ruff check --fix
 	$(DEV)/bin/ruff format
@@ -50,7 +63,7 @@ browser:
 	        chromium chromium-driver >/dev/null; }
 
 clean:
-	rm -rf $(DEMO) $(DEV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(DEMO) $(DEV) $(OLDEST) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # PyTorch first, so that what needs it takes the build chosen here.
 $(DEMO)/installed: pyproject.toml
