@@ -14,16 +14,20 @@ QUICK := tests/tokens/test_tokens.py tests/scoring/test_scoring.py tests/test_sc
     tests/watch/test_watch.py "tests/contract/test_training_is_undisturbed.py::test_bit_identical[plain-trainer]" \
     "tests/hosts/test_trainer_and_lightning.py::test_rows[trainer-plain]"
 # The second job: the oldest versions that pyproject.toml allows, on the oldest Python that can be had. PyTorch's old
-# releases come with all of CUDA only (5 GB on disk, two minutes); where a CPU build is at hand, pip can be told so by
-# PIP_FIND_LINKS.
+# releases come with all of CUDA only: 5 GB on disk, some minutes.
 OLDEST := .venv-oldest
 PYTHON_OLDEST ?= $(shell python3.10 -m ensurepip --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
 OLDEST_TESTS := tests/hosts tests/contract tests/integrations tests/runfile tests/formats tests/scoring tests/storage \
     tests/tokens tests/watch
-# TRL 1.16 asks for a newer transformers than the oldest that curvewatch takes. Whatever else fails there fails the job.
-NOT_ON_OLDEST := --deselect tests/hosts/test_trl.py \
+# Not there: what needs newer hosts. TRL 1.16 asks for a newer transformers, and the Trainer of 4.48 knows no Trackio and
+# ends epochs with a broken accumulation at other steps; FSDP2 of PyTorch 2.6 does not run on CPUs.
+STEPS := tests/contract/test_steps.py::test_scored_steps_are_the_planned_ones_and_those_that_the_host_logs
+NOT_ON_OLDEST := --ignore tests/hosts/test_trl.py --ignore tests/hosts/test_loggers.py \
     --deselect "tests/hosts/test_refused.py::test_refused_before_the_first_update[reward]" \
-    --deselect "tests/hosts/test_refused.py::test_without_the_watch_they_train[reward]"
+    --deselect "tests/hosts/test_refused.py::test_without_the_watch_they_train[reward]" \
+    --deselect "$(STEPS)[trainer, epochs]" --deselect "$(STEPS)[trainer, steps over epochs]" \
+    --deselect tests/contract/test_ranks.py::test_fully_sharded \
+    --deselect tests/contract/test_ranks.py::test_fully_sharded_scored_before_the_update
 
 .PHONY: demo check test test-oldest lint docs format browser clean
 
