@@ -1,4 +1,5 @@
 # Two commands do everything on a fresh machine, each in an environment of its own: `make demo`, `make test`.
+# While changing code: `make check`, the style, the types and the quick tests, in under two minutes.
 # The CPU build of PyTorch is small; for GPUs give another: make demo TORCH=torch
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -6,23 +7,36 @@ TORCH ?= torch==2.13.0
 PROCESSES ?= 2
 DEMO := .venv-demo
 DEV := .venv
+# The quick tests go once through the house: tokens, scoring, steps, run file, measures, metrics, the watch, and one host
+# whose training must stay bit for bit what it was. No browser and no tracker. Nothing less than `make test` is a proof.
+QUICK := tests/tokens/test_tokens.py tests/scoring/test_scoring.py tests/test_schedule.py tests/runfile/test_runfile.py \
+    tests/runfile/test_reader.py tests/measures/test_measures.py tests/measures/test_smoothing.py tests/live/test_live.py \
+    tests/watch/test_watch.py "tests/contract/test_training_is_undisturbed.py::test_bit_identical[plain-trainer]" \
+    "tests/hosts/test_trainer_and_lightning.py::test_rows[trainer-plain]"
 # The second job: the oldest versions that pyproject.toml allows, on the oldest Python that can be had. PyTorch's old
-# releases come with all of CUDA only (5 GB on disk, two minutes); where a CPU build is at hand, pip can be told so by
-# PIP_FIND_LINKS.
+# releases come with all of CUDA only: 5 GB on disk, some minutes.
 OLDEST := .venv-oldest
 PYTHON_OLDEST ?= $(shell python3.10 -m ensurepip --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
 OLDEST_TESTS := tests/hosts tests/contract tests/integrations tests/runfile tests/formats tests/scoring tests/storage \
     tests/tokens tests/watch
-# TRL 1.16 asks for a newer transformers than the oldest that curvewatch takes. Whatever else fails there fails the job.
-NOT_ON_OLDEST := --deselect tests/hosts/test_trl.py \
+# Not there: what needs newer hosts. TRL 1.16 asks for a newer transformers, and the Trainer of 4.48 knows no Trackio and
+# ends epochs with a broken accumulation at other steps; FSDP2 of PyTorch 2.6 does not run on CPUs.
+STEPS := tests/contract/test_steps.py::test_scored_steps_are_the_planned_ones_and_those_that_the_host_logs
+NOT_ON_OLDEST := --ignore tests/hosts/test_trl.py --ignore tests/hosts/test_loggers.py \
     --deselect "tests/hosts/test_refused.py::test_refused_before_the_first_update[reward]" \
-    --deselect "tests/hosts/test_refused.py::test_without_the_watch_they_train[reward]"
+    --deselect "tests/hosts/test_refused.py::test_without_the_watch_they_train[reward]" \
+    --deselect "$(STEPS)[trainer, epochs]" --deselect "$(STEPS)[trainer, steps over epochs]" \
+    --deselect tests/contract/test_ranks.py::test_fully_sharded \
+    --deselect tests/contract/test_ranks.py::test_fully_sharded_scored_before_the_update
 
-.PHONY: demo test test-oldest lint format browser clean
+.PHONY: demo check test test-oldest lint docs format browser clean
 
 # PASSIVE: threads that wait in a busy loop make training ten times slower as soon as anything else needs a core.
 demo: $(DEMO)/installed  ## pretrain a small GPT-2 with the callback on a CPU, then write the report
 	WANDB_MODE=offline OMP_WAIT_POLICY=PASSIVE $(DEMO)/bin/python examples/pretrain_trainer.py configs/trainer/demo.yaml $(ARGS)
+
+check: lint  ## style, types and the quick tests
+	WANDB_MODE=offline $(DEV)/bin/python -m pytest -q -n $(PROCESSES) --dist loadscope $(QUICK) $(ARGS)
 
 test: $(DEV)/installed browser  ## all tests
 	WANDB_MODE=offline $(DEV)/bin/python -m pytest -n $(PROCESSES) --dist loadscope $(ARGS)
@@ -37,6 +51,9 @@ lint: $(DEV)/installed  ## style and types
 	$(DEV)/bin/mypy integrations
 	PYTHONPATH=src $(DEV)/bin/lint-imports --no-logo
 
+docs: $(DEV)/installed  ## the documentation site, in site/; a broken link or a missing reference fails
+	$(DEV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs site
+
 format: $(DEV)/installed
 	$(DEV)/bin/ruff check --fix
 	$(DEV)/bin/ruff format
@@ -50,7 +67,7 @@ browser:
 	        chromium chromium-driver >/dev/null; }
 
 clean:
-	rm -rf $(DEMO) $(DEV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(DEMO) $(DEV) $(OLDEST) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # PyTorch first, so that what needs it takes the build chosen here.
 $(DEMO)/installed: pyproject.toml

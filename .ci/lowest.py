@@ -1,6 +1,6 @@
 """Prints the lower bounds that pyproject.toml declares, as constraints for pip: `h5py>=3.14` becomes `h5py==3.14`.
 
-What `test` and `dev` ask for is left out: those are this project's own tools, not what its users install.
+What `docs`, `test` and `dev` ask for is left out: those are this project's own tools, not what its users install.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ except ModuleNotFoundError:  # Python 3.10: pip brings the same module along
     from pip._vendor import tomli as tomllib
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+OWN_TOOLS = ("docs", "test", "dev")
 BOUND = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?>=([0-9.]+)")
 
 
 def lowest(project: dict) -> list[str]:
-    """The constraints, one for each package that the project or an extra other than `test` and `dev` names."""
+    """The constraints, one for each package that the project or an extra for users names."""
     extras = project["optional-dependencies"]
-    named = project["dependencies"] + [one for extra in extras if extra not in ("test", "dev") for one in extras[extra]]
+    named = project["dependencies"] + [one for extra in extras if extra not in OWN_TOOLS for one in extras[extra]]
     found = {}
     for requirement in named:
         if requirement.startswith(project["name"] + "["):

@@ -177,6 +177,8 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _number(value: float) -> str:
+    if not np.isfinite(value):
+        return "-"  # a band of which nothing was learned has no age of acquisition
     return f"{value:,.0f}" if value == round(value) or value >= 100 else f"{value:.2f}"
 
 

@@ -1,27 +1,11 @@
-"""What every test stands on: one thread, no network, no trackers, no leftovers."""
+"""What every test stands on besides the environment that conftest.py above sets: no leftovers, no silent skips."""
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
-
-# Before torch is imported: tiny models are fastest on one thread, and sums come in one order.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.update(
-    WANDB_MODE="offline",
-    WANDB_SILENT="true",
-    WANDB__EXECUTABLE=sys.executable,
-    HF_HUB_OFFLINE="1",
-    HF_HUB_DISABLE_TELEMETRY="1",
-    TOKENIZERS_PARALLELISM="false",
-    TRANSFORMERS_VERBOSITY="error",
-)
-# Nor the width of a terminal that none of these is written to: processes beside this one are given 80 columns.
-os.environ.pop("COLUMNS", None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +45,31 @@ def test_info(made: Path) -> None:
     for part in (run.run_id, "300 tokens", "60, steps 0 to 100,000, 100% of 100,000", "tests.Model, 1,000 parameters"):
         assert part in text
     assert "(1 not finite)" in text
+
+
+def test_what_a_file_says_of_itself_gives_the_terminal_no_commands(made: Path, tmp_path: Path) -> None:
+    """Nor is it markup of rich's; and a session is anything that JSON can hold."""
+    evil = "\x1b]0;title\x07[bold]x[/]\x1b[2J\u202e"
+    path = tmp_path / f"run{evil.replace('/', '')}.h5"
+    path.write_bytes((made / "run1.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        file.attrs["run_id"] = evil
+        session = {
+            "model": {"class": evil, "parameters": evil},
+            "host": evil,
+            "versions": {evil: evil},
+            "from_step": "0",
+        }
+        sessions = file["provenance/sessions"]
+        sessions.resize((2,))
+        sessions[:] = [json.dumps(session | {"dropped_rows": evil})] * 2
+    for words in (["info", path], ["doctor", path], ["report", path, "-o", tmp_path / "r.html"]):
+        result = call(*words, code=words[0] == "doctor")  # the file has a NaN
+        assert "␛]0;title␇[bold]x[" in result.output or words[0] == "report"
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", result.output), result.output
+    result = call("info", f"{path}.not", code=1)
+    assert "␛]0;title␇[bold]x[" in result.output
+    assert "\x1b" not in result.output
 
 
 def test_table_in_a_pipe_is_csv_of_the_measures(made: Path) -> None:

@@ -85,9 +85,15 @@ def logged(folder: Path, name: str) -> dict[int, dict[str, float]]:
 def in_wandb(host: str, folder: Path, name: str) -> dict[int, dict[str, Any]]:
     """Our rows by W&B's axis, but for the clock and W&B's own paths (the SHA-256 of what lies there stays)."""
     left_out = (*OF_THE_CLOCK, ".path")
+
+    def without_path(value: Any) -> Any:  # W&B 0.19 keeps it within the value
+        return {k: v for k, v in value.items() if k != "path"} if isinstance(value, dict) else value
+
     return {
         row[AXES[host]]: {
-            key: value for key, value in row.items() if key.startswith("curvewatch/") and not key.endswith(left_out)
+            key: without_path(value)
+            for key, value in row.items()
+            if key.startswith("curvewatch/") and not key.endswith(left_out)
         }
         for row in rows(folder / name)
         if "curvewatch/watch/step" in row

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curvewatch import open_run
+from curvewatch import Live, TokenSet, Watch, open_run
 from tests.support.keys import unknown
+from tests.support.models import PlainLM
 from tests.support.offline import rows
 from tests.support.process import environment
 
@@ -126,6 +127,32 @@ def test_the_story_tells_what_was_logged():
     )
     log({**scalars, "curvewatch/eval/ngram/2gram_correlation": 0.1}, 200)
     assert "gram" not in told[-1], "like none"
+
+
+def test_a_run_in_which_nothing_is_learned_is_summed_up_too(tmp_path, capsys):
+    tokens = TokenSet.from_text("abcdefghij" * 30, Letters(), n_tokens=40, context=20)
+    model = PlainLM(Letters.size)
+    with Watch(tokens, tmp_path / "curves.h5", max_steps=5, schedule=1, live=Live(smoothed=False)) as watch:
+        for step in range(6):
+            watch.observe(model, step)
+    module("summary").print_summary(str(tmp_path / "curves.h5"))
+    (line,) = re.findall(r"^median age of acquisition.*", capsys.readouterr().out, flags=re.MULTILINE)
+    assert line.split()[-1] == "-"
+
+
+class Letters:
+    """A tokenizer of ten letters."""
+
+    size = 10
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) - ord("a") for letter in text]
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(chr(ord("a") + i) for i in ids)
+
+    def __len__(self) -> int:
+        return self.size
 
 
 def test_the_same_settings_watch_the_same_tokens(text, tmp_path):

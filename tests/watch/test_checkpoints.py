@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 from typer.testing import CliRunner
 
 from curvewatch import RunFileError, TokenSet, Watch, open_run
@@ -111,6 +114,26 @@ def test_a_broken_checkpoint_is_named_and_the_rest_is_kept(trained: tuple[Path, 
     text = call("-c", tmp_path, "-t", folder / "live.h5", "-o", tmp_path / "s.h5", code=1)
     assert "checkpoint-6" in text.replace("\n", "")
     assert open_run(tmp_path / "s.h5").steps.tolist() == [3]
+
+
+def test_code_that_lies_in_a_checkpoint_is_not_run_nor_asked_about(
+    trained: tuple[Path, TokenSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers asks "Do you wish to run the custom code? [y/N]", and here somebody would say yes."""
+    folder, _ = trained
+    evil = tmp_path / "out" / "checkpoint-3"
+    shutil.copytree(folder / "out" / "checkpoint-3", evil)
+    config = json.loads((evil / "config.json").read_text())
+    places = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.Evil"}
+    (evil / "config.json").write_text(json.dumps(config | {"model_type": "evil", "auto_map": places}))
+    (evil / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with suppress(Exception):  # the control: asked for nothing, transformers runs it
+        AutoConfig.from_pretrained(evil)
+    assert (tmp_path / "executed").exists()
+    (tmp_path / "executed").unlink()
+    call("--checkpoints", tmp_path / "out", "--tokens", folder / "set.npz", "-o", tmp_path / "s.h5", code=1)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_finding_checkpoints(tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ Table of contents:
     cache: the measures of a run, computed once and kept beside its file.
     moment: a run's rows as of one moment, while the file grows.
     select: which tokens.
-    curve, terminal: one token's curve, and how it is drawn in characters.
+    curve, characters: one token's curve, and how it is drawn in characters.
     frames: pandas and xarray.
     summary: the run step by step, mean and quantiles over its tokens.
     compare: several runs of one token set.
     doctor: what is wrong with a file, and what can be done.
     figures: for papers. report: one HTML page.
-    checkpoints: a run file from checkpoints that exist already.
 
 Each is imported when it is used: plotting and tables cost seconds to load.
 """

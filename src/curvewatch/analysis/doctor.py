@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from curvewatch.analysis.moment import Moment
+from curvewatch.analysis.sessions import count
 from curvewatch.errors import CurvewatchError
 from curvewatch.measures.surprisal import FEW_WINDOW_ROWS, final_window
 from curvewatch.runfile import layout
@@ -135,10 +136,10 @@ def _rows(run: Reader, moment: Moment) -> Iterator[Finding]:
     if backwards:
         yield Finding(NOTE, "times", f"the clock went backwards {backwards} times; times are for orientation only")
     sessions = run.sessions
-    dropped = sum(int(s.get("dropped_rows", 0)) for s in sessions)
+    dropped = sum(count(s, "dropped_rows") or 0 for s in sessions)
     if len(sessions) > 1:
         text = f"training was started {len(sessions)} times, from steps "
-        text += ", ".join(f"{s.get('from_step', 0):,}" for s in sessions)
+        text += ", ".join(f"{count(s, 'from_step') or 0:,}" for s in sessions)
         yield Finding(NOTE, "sessions", text + (f"; {dropped:,} rows were dropped and scored again" * bool(dropped)))
 
 

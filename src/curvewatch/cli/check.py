@@ -8,10 +8,21 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from curvewatch.cli.common import Paper, RunPath, RunPaths, SetName, fail, guarded, note, opened, out, progressing
+from curvewatch.cli.common import (
+    Paper,
+    RunPath,
+    RunPaths,
+    SetName,
+    fail,
+    guarded,
+    note,
+    opened,
+    out,
+    plain,
+    progressing,
+)
 
 
 @guarded
@@ -37,7 +48,7 @@ def compare(
     for text in found.notes:
         note(text)
     n_pairs = len(found.cross.pairs)
-    out.print(f"[bold]{len(runs)} runs[/] of {runs[0].n_tokens:,} tokens: {escape(', '.join(found.names))}")
+    out.print(f"[bold]{len(runs)} runs[/] of {runs[0].n_tokens:,} tokens: {plain(', '.join(found.names))}")
     made = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
     for heading in ("measure", "r, mean of pairs" if n_pairs > 1 else "r", "lowest", "highest", "tokens"):
         made.add_column(heading, justify="left" if heading == "measure" else "right")
@@ -78,12 +89,12 @@ def doctor(
     from curvewatch.analysis.doctor import repair as repair_file
 
     if repair:
-        out.print(f"[bold]repair[/]  {escape(repair_file(file) or 'nothing to recover')}")
+        out.print(f"[bold]repair[/]  {plain(repair_file(file) or 'nothing to recover')}")
     findings = examine(file)
     made = Table.grid(padding=(0, 2))
     for finding in findings:
         colour = {"good": "green", "note": "yellow", "bad": "bold red"}[finding.level]
-        made.add_row(f"[{colour}]{finding.level:4}[/]", f"[dim]{escape(finding.subject)}[/]", escape(finding.text))
+        made.add_row(f"[{colour}]{finding.level:4}[/]", f"[dim]{plain(finding.subject)}[/]", plain(finding.text))
     out.print(made)
     bad = sum(finding.level == BAD for finding in findings)
     if bad:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from curvewatch.analysis.characters import visible
 from curvewatch.analysis.run import Run, open_run
 from curvewatch.errors import CurvewatchError
 
@@ -62,15 +63,20 @@ def guarded(command: Command) -> Command:
     return run  # type: ignore[return-value]
 
 
+def plain(text: str) -> str:
+    """Text from a file or a path as it may be printed: no markup of rich's, and no command to the terminal."""
+    return escape("\n".join(visible(line) for line in text.split("\n")))
+
+
 def fail(text: str) -> None:
     """Prints an error and ends the command with exit code 1."""
-    err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {plain(text)}", soft_wrap=True)
     raise typer.Exit(1)
 
 
 def note(text: str) -> None:
     """Prints something worth knowing, on stderr so that pipes stay clean."""
-    err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
+    err.print(f"[yellow]note:[/] {plain(text)}", soft_wrap=True)
 
 
 def opened(path: Path, set_name: str | None = None) -> Run:

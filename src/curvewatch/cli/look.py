@@ -9,13 +9,24 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from curvewatch.analysis.characters import number, visible
 from curvewatch.analysis.run import Run
 from curvewatch.analysis.select import parse_words, select
-from curvewatch.cli.common import Paper, RunPath, SetName, guarded, note, noted_warnings, opened, out, progressing
+from curvewatch.analysis.sessions import count, part
+from curvewatch.cli.common import (
+    Paper,
+    RunPath,
+    SetName,
+    guarded,
+    note,
+    noted_warnings,
+    opened,
+    out,
+    plain,
+    progressing,
+)
 
 Conditions = Annotated[
     list[str] | None,
@@ -47,9 +58,9 @@ def info(file: RunPath, set_name: SetName = None) -> None:
     for run in runs:
         grid = Table.grid(padding=(0, 2))
         for name, value in facts(run):
-            grid.add_row(f"[dim]{name}[/]", escape(value))
-        named = f" · set {escape(run.set_name)}" if len(run.sets) > 1 else ""
-        out.print(f"[bold]{escape(str(file))}[/]{named}", soft_wrap=True)
+            grid.add_row(f"[dim]{name}[/]", plain(value))
+        named = f" · set {plain(run.set_name)}" if len(run.sets) > 1 else ""
+        out.print(f"[bold]{plain(str(file))}[/]{named}", soft_wrap=True)
         out.print(grid)
 
 
@@ -82,20 +93,22 @@ def facts(run: Run) -> list[tuple[str, str]]:
         rows.append(("scored", f"{when[0]} to {when[1]}"))
     sessions = run.sessions
     if sessions:
-        host, model = sessions[-1].get("host", {}), sessions[-1].get("model", {})
+        host, model, versions = (part(sessions[-1], name) for name in ("host", "model", "versions"))
         rows.append(("model", _model(model)))
         rows.append(("weights", run.weights))
         rows.append(("trained by", f"{host.get('name', '?')}, {len(sessions)} session{'s' * (len(sessions) > 1)}"))
-        versions = sessions[-1].get("versions", {})
         rows.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) or "?"))
     return rows
 
 
 def _model(model: dict[str, Any]) -> str:
-    name, parameters = model.get("name", ""), model.get("parameters")
+    name, parameters, trainable = (
+        model.get("name", ""),
+        count(model, "parameters"),
+        count(model, "trainable_parameters"),
+    )
     text = (f"{name}: " if name else "") + str(model.get("class", "?"))
     if parameters:
-        trainable = model.get("trainable_parameters")
         share = f", {trainable / parameters:.1%} of them trained" if trainable not in (None, parameters) else ""
         text += f", {parameters:,} parameters{share}"
     return text
@@ -167,7 +180,7 @@ def _print_table(frame: Any) -> None:
     for name in columns:
         made.add_column(name.replace("_", " "), justify="left" if name == "target_text" else "right")
     for index, row in zip(frame.index, frame[columns].itertuples(index=False), strict=True):
-        cells = [escape(visible(v)) if n == "target_text" else number(v) for n, v in zip(columns, row, strict=True)]
+        cells = [plain(visible(v)) if n == "target_text" else number(v) for n, v in zip(columns, row, strict=True)]
         made.add_row(str(index), *cells)
     out.print(made)
 

@@ -76,6 +76,6 @@ def _tokenizer(folder: Path) -> Any:
             "--tokenizer needs transformers. Install it with: pip install 'curvewatch[transformers]'"
         ) from error
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise ValueError(f"tokenizer={folder}: transformers can't load it ({error}).") from error

@@ -1,4 +1,4 @@
-"""Every key that is logged, with unit and meaning. The README's table is held against these."""
+"""Every key that is logged, with unit and meaning. The table in docs/metrics.md is held against these."""
 
 from __future__ import annotations
 

@@ -188,7 +188,9 @@ def load_transformers(folders: dict[int, Path], device: str = "auto") -> Load:
                 "checkpoints of this kind need transformers. Install it with: pip install 'curvewatch[transformers]'"
             ) from error
         try:
-            return AutoModelForCausalLM.from_pretrained(folders[step], local_files_only=True).to(device).eval()
+            # Asked for nothing, transformers asks the user whether code that lies in the folder may run.
+            plain = {"local_files_only": True, "trust_remote_code": False}
+            return AutoModelForCausalLM.from_pretrained(folders[step], **plain).to(device).eval()
         except Exception as error:
             raise CheckpointError(
                 f"{folders[step]}: can't be loaded as a causal language model ({type(error).__name__}: {error}). What "

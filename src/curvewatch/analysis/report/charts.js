@@ -5,7 +5,7 @@ const after0 = (run, values) => values.filter((_, t) => run.steps[t] > 0);
 function lines(data, pick, format, scale = 1) {
   return data.runs.filter((run) => after0(run, run.steps).length).map((run) => {
     const [x, y] = pick(run);
-    return { x, y: y.map((v) => (v === null ? null : v * scale)), name: run.name, mode: "lines", line: { color: run.colour, width: 2 },
+    return { x, y: y.map((v) => (v === null ? null : v * scale)), name: escaped(run.name), mode: "lines", line: { color: run.colour, width: 2 },
       hovertemplate: `%{y:${format}}<extra>${several(data) ? escaped(run.name) : ""}</extra>` };
   });
 }
@@ -51,7 +51,7 @@ function histogram(data, id, bins, title, logarithmic, colours) {
     const hue = colours ? colours[r] : data.runs[r].colour, x = [], y = [];
     shares.forEach((share, b) => { x.push(bins.edges[b], bins.edges[b + 1]); y.push(100 * share, 100 * share); });
     return { x, y, mode: "lines", line: { color: hue, width: 1.4 }, fill: "tozeroy", fillcolor: faded(hue, several(data) && !colours ? 0.12 : 0.25),
-      name: colours ? "" : data.runs[r].name, hovertemplate: "%{y:.2f} % of tokens" + (several(data) && !colours ? `<extra>${escaped(data.runs[r].name)}</extra>` : "<extra></extra>") };
+      name: colours ? "" : escaped(data.runs[r].name), hovertemplate: "%{y:.2f} % of tokens" + (several(data) && !colours ? `<extra>${escaped(data.runs[r].name)}</extra>` : "<extra></extra>") };
   });
   const caption = document.getElementById(id).closest("figure").querySelector("p"), beyond = " The last bin holds all beyond.";
   if (bins.cut && !caption.textContent.endsWith(beyond)) caption.textContent += beyond;

@@ -16,6 +16,7 @@ from curvewatch.analysis.findings import CORRELATED, Findings, RunFindings
 from curvewatch.analysis.moment import gather
 from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.chosen import choose, ranked
+from curvewatch.analysis.sessions import count, part
 from curvewatch.analysis.style import run_colour
 from curvewatch.analysis.summary import QUANTILES
 from curvewatch.measures import ACQUISITION_STATUS, MeasureWarning, smooth_curves
@@ -104,7 +105,7 @@ def _run(one: RunFindings, index: int) -> dict[str, Any]:
     status = np.bincount(one.measures.codes("acquisition_status"), minlength=len(ACQUISITION_STATUS))
     events_N = one.measures["forgetting_events_top1"]
     sessions = run.sessions
-    last = sessions[-1] if sessions else {}
+    host, model, versions = (part(sessions[-1] if sessions else {}, name) for name in ("host", "model", "versions"))
     seconds = run.seconds[: len(moment)]
     wall = float(moment.times_T[-1] - moment.times_T[0]) if len(moment) > 1 else float("nan")
     return {
@@ -138,11 +139,11 @@ def _run(one: RunFindings, index: int) -> dict[str, Any]:
         "notes": one.notes,
         "bytes": run.path.stat().st_size,
         "sessions": len(sessions),
-        "model": last.get("model", {}).get("class"),
-        "parameters": last.get("model", {}).get("parameters"),
-        "dtype": last.get("model", {}).get("dtype"),
-        "host": last.get("host", {}).get("name"),
-        "versions": last.get("versions", {}),
+        "model": model.get("class"),
+        "parameters": count(model, "parameters"),
+        "dtype": model.get("dtype"),
+        "host": host.get("name"),
+        "versions": versions,
         "schedule": run.schedule,
     }
 
