@@ -12,7 +12,7 @@ from torch import nn
 
 from curvewatch import Watch
 from tests.support.hosts import Watching, adamw, loader, run
-from tests.support.models import PlainLM, random_tokens
+from tests.support.models import CONTEXT, VOCABULARY, PlainLM, random_tokens
 from tests.support.recomputing import Snapshots, assert_rows_are_the_training_models
 from tests.support.trainings import Training
 
@@ -129,13 +129,24 @@ class BareTensor(PlainLM):
         return super().forward(x)
 
 
-WAYS: dict[str, tuple[type[PlainLM], dict[str, Any], Callable[[Any, torch.Tensor], torch.Tensor]]] = {
+def x_transformer(dropout: float = 0.0, seed: int = 0) -> nn.Module:
+    """x-transformers' own."""
+    from x_transformers import Decoder, TransformerWrapper
+
+    torch.manual_seed(seed)
+    layers = Decoder(dim=32, depth=2, heads=2, attn_dropout=dropout, ff_dropout=dropout)
+    model: nn.Module = TransformerWrapper(num_tokens=VOCABULARY, max_seq_len=CONTEXT, attn_layers=layers)
+    return model
+
+
+WAYS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any], Callable[[Any, torch.Tensor], torch.Tensor]]] = {
     "nanoGPT": (
         NanoGPT,
         {"forward": lambda model, batch: model(batch.input_ids, batch.input_ids)[0]},
         lambda model, ids: model(ids, ids)[0],
     ),
     "bare tensor": (BareTensor, {}, lambda model, ids: model(ids)),
+    "x-transformers": (x_transformer, {}, lambda model, ids: model(ids)),
 }
 
 
