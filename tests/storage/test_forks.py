@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 FORKS = """
 import io
 import os
@@ -41,3 +43,37 @@ def test_no_child_waits_for_a_lock_that_nobody_holds() -> None:
     """h5py up to 3.13 leaves its lock taken in a child that was forked while a thread waited for it: hence 3.14."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+ENDS = """
+import atexit
+import io
+import sys
+
+import pytest
+import threading
+import time
+from curvewatch.storage import objectfile
+
+open_now = threading.Event()
+
+def work():
+    file = objectfile.open_on(io.BytesIO(), "w")
+    file["x"] = 3
+    open_now.set()
+    time.sleep(600)
+
+threading.Thread(target=work, daemon=True).start()
+open_now.wait()
+if sys.argv[1:] == ["left open"]:
+    atexit.unregister(objectfile._close_all)
+"""
+
+
+@pytest.mark.parametrize("left_open", [False, True])
+def test_a_process_that_ends_while_a_thread_has_a_file_open(left_open: bool) -> None:
+    """HDF5 would close it when Python has ended already, and die of that: the control shows that it does."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS, *(["left open"] if left_open else [])], capture_output=True, timeout=120
+    )
+    assert (done.returncode == 0) is not left_open, done.stderr
