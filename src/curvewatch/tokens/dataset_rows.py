@@ -1,42 +1,42 @@
-"""The rows of a dataset, whichever library it comes from: token ids, in drawn order or as they come."""
+"""The rows of a dataset, whichever library it comes from, in drawn order or as they come."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curvewatch.errors import brief
-from curvewatch.tokens.given import as_ids
 
 
-def rows_of(dataset: Any, column: str, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """The rows' token ids: in drawn order where the dataset has a length, else as they come.
+def rows_of(dataset: Any, columns: Sequence[str], rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+    """What stands in some columns of the rows: in drawn order where the dataset has a length, else as they come.
 
     Args:
         dataset: Rows that are mappings with `column` (a `datasets.Dataset`, a PyTorch dataset, a list, a stream), or
             hold the ids alone (a `TensorDataset` of one tensor); or a table of pyarrow, pandas or polars.
-        column: The column of token ids.
+        columns: The column of token ids or texts, and others.
         rng: Draws the order.
 
     Raises:
         KeyError: If a row has no `column`.
         TypeError: If it is no dataset.
-        ValueError: If it is several, or a row is anything but ids.
+        ValueError: If it is several.
     """
-    _refuse_what_is_no_dataset(dataset, column)
-    column_of = _column_of(dataset, column)
-    if column_of is not None:
-        cells: Iterator[Any] = (column_of(int(r)) for r in rng.permutation(len(dataset)))
+    _refuse_what_is_no_dataset(dataset, columns[0])
+    of_table = [_column_of(dataset, column) for column in columns]
+    if of_table[0] is not None:
+        readers = [one for one in of_table if one is not None]
+        yield from (tuple(read(int(r)) for read in readers) for r in rng.permutation(len(dataset)))
     elif _has_places(dataset):
-        cells = (_cell(dataset[int(r)], column) for r in rng.permutation(len(dataset)))
+        for r in rng.permutation(len(dataset)):
+            row = dataset[int(r)]
+            yield tuple(_cell(row, column) for column in columns)
     else:
-        cells = (_cell(row, column) for row in dataset)
-    for r, ids in enumerate(cells):
-        yield as_ids(ids, f"dataset row {r}, column {brief(column)}")
+        for row in dataset:
+            yield tuple(_cell(row, column) for column in columns)
 
 
 def _has_places(dataset: Any) -> bool:

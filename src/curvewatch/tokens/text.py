@@ -6,18 +6,36 @@ Understood are the tokenizers of transformers, of `tokenizers`, and anything wit
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import brief
+from curvewatch.tokens import offsets
+
+logger = logging.getLogger("curvewatch")
 
 # Long texts are encoded piece by piece, so that no tokenizer has to hold a whole corpus at once.
 PIECE_CHARACTERS = 1 << 20
 # Each piece is encoded behind so much of the text before it, whose ids are taken off again.
 BEFORE_CHARACTERS = 256
+
+
+class Encoded(NamedTuple):
+    """A text as a tokenizer has it.
+
+    Attributes:
+        ids: Shape [n].
+        ends: Where each token ends in the text, in characters, shape [n]; None where they were not asked for, or the
+            tokenizer can't tell. See `offsets`.
+    """
+
+    ids: NDArray[np.int64]
+    ends: NDArray[np.int64] | None = None
 
 
 def encode(tokenizer: Any, text: str) -> NDArray[np.int64]:
@@ -37,6 +55,31 @@ def encode(tokenizer: Any, text: str) -> NDArray[np.int64]:
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
 
+def encode_with_ends(tokenizer: Any, text: str) -> Encoded:
+    """Token ids of `text`, without special tokens, and where each token ends in it by the cover rule (`offsets`).
+
+    Both come from the same calls of the tokenizer: ends that were worked out on the whole text would not fit the ids of
+    pieces. Special cases as in `encode`.
+
+    Args:
+        tokenizer: See the module.
+        text: Any length.
+    """
+    ids: list[NDArray[np.int64]] = []
+    ends: list[NDArray[np.int64]] | None = []
+    start = 0
+    for piece, length in _encoded_pieces(tokenizer, _pieces(text), with_ends=True):
+        ids.append(piece.ids)
+        if piece.ends is None:
+            ends = None
+        elif ends is not None:
+            ends.append(piece.ends + start)
+        start += length
+    if not ids:
+        return Encoded(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    return Encoded(np.concatenate(ids), offsets.covering(np.concatenate(ends), len(text)) if ends is not None else None)
+
+
 def encode_pieces(tokenizer: Any, pieces: Iterable[str]) -> Iterator[NDArray[np.int64]]:
     """Token ids of a text that comes in pieces: together those of the text encoded whole.
 
@@ -52,20 +95,26 @@ def encode_pieces(tokenizer: Any, pieces: Iterable[str]) -> Iterator[NDArray[np.
         TypeError: If nothing in `tokenizer` can encode.
         ValueError: If its ids depend on more than the text around them.
     """
+    for piece, _ in _encoded_pieces(tokenizer, pieces):
+        yield piece.ids
+
+
+def _encoded_pieces(tokenizer: Any, pieces: Iterable[str], *, with_ends: bool = False) -> Iterator[tuple[Encoded, int]]:
+    """What `encode_pieces` gives, with each piece's length in characters; ends count from where the piece begins."""
     before, held = "", ""
-    ids: NDArray[np.int64] | None = None  # of `held`; None: to be encoded
+    encoded: Encoded | None = None  # of `held`; None: to be encoded
     for piece in pieces:
         if held:
             end = _end(held)
-            following = _behind(tokenizer, end, piece)
+            following = _behind(tokenizer, end, piece, with_ends)
             if following is None:
-                held, ids = held + piece, None
+                held, encoded = held + piece, None
                 continue
-            yield _held(tokenizer, before, held) if ids is None else ids
-            before, ids = end, following
+            yield _held(tokenizer, before, held, with_ends) if encoded is None else encoded, len(held)
+            before, encoded = end, following
         held = piece
     if held:
-        yield _held(tokenizer, before, held) if ids is None else ids
+        yield _held(tokenizer, before, held, with_ends) if encoded is None else encoded, len(held)
 
 
 def decode(tokenizer: Any, ids: Iterable[int]) -> str:
@@ -153,14 +202,18 @@ def _end(text: str) -> str:
     return text[max(0, len(text.rstrip()) - BEFORE_CHARACTERS) :]
 
 
-def _behind(tokenizer: Any, before: str, text: str) -> NDArray[np.int64] | None:
+def _behind(tokenizer: Any, before: str, text: str, with_ends: bool) -> Encoded | None:
     """Ids of `text` where it stands behind `before`; None if a token reaches over the cut."""
-    head, whole = _encode_piece(tokenizer, before), _encode_piece(tokenizer, before + text)
-    return whole[len(head) :] if np.array_equal(whole[: len(head)], head) else None
+    head = _encode_piece(tokenizer, before).ids
+    whole = _encode_piece(tokenizer, before + text, with_ends)
+    if not np.array_equal(whole.ids[: len(head)], head):
+        return None
+    ends = None if whole.ends is None else whole.ends[len(head) :] - len(before)
+    return Encoded(whole.ids[len(head) :], ends)
 
 
-def _held(tokenizer: Any, before: str, text: str) -> NDArray[np.int64]:
-    found = _behind(tokenizer, before, text) if before else _encode_piece(tokenizer, text)
+def _held(tokenizer: Any, before: str, text: str, with_ends: bool) -> Encoded:
+    found = _behind(tokenizer, before, text, with_ends) if before else _encode_piece(tokenizer, text, with_ends)
     if found is None:
         raise ValueError(
             f"tokenizer={type(tokenizer).__name__}: its ids of a text change with what stands far behind them, or from "
@@ -169,13 +222,18 @@ def _held(tokenizer: Any, before: str, text: str) -> NDArray[np.int64]:
     return found
 
 
-def _encode_piece(tokenizer: Any, text: str) -> NDArray[np.int64]:
+def _encode_piece(tokenizer: Any, text: str, with_ends: bool = False) -> Encoded:
     refuse_what_is_no_tokenizer(tokenizer)
     ids: Any
+    pairs: Any = None  # where each token begins and ends
     if hasattr(tokenizer, "convert_ids_to_tokens"):
-        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        # A tokenizer in Python ignores the wish for offsets in silence, or raises.
+        wish = {"return_offsets_mapping": True} if with_ends and getattr(tokenizer, "is_fast", False) else {}
+        encoded = tokenizer(text, add_special_tokens=False, verbose=False, **wish)
+        ids, pairs = encoded["input_ids"], encoded.get("offset_mapping")
     elif hasattr(tokenizer, "get_vocab_size"):
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        ids, pairs = encoding.ids, encoding.offsets if with_ends else None
     elif hasattr(tokenizer, "encode_ordinary"):
         # tiktoken: its `encode` raises where the text holds a special token's name; in a corpus that is text.
         ids = tokenizer.encode_ordinary(text)
@@ -192,7 +250,19 @@ def _encode_piece(tokenizer: Any, text: str) -> NDArray[np.int64]:
             f"tokenizer={type(tokenizer).__name__}: its encode(text) gives {brief(ids)}; a list of ids (integers) is "
             "expected."
         )
-    return found.astype(np.int64)
+    found = found.astype(np.int64)
+    if not with_ends:
+        return Encoded(found)
+    if pairs is not None:
+        return Encoded(found, np.array(pairs, np.int64).reshape(-1, 2)[:, 1])
+    if hasattr(tokenizer, "decode_tokens_bytes"):
+        return Encoded(found, offsets.ends_of_bytes(tokenizer.decode_tokens_bytes(found.tolist()), text))
+    try:
+        ends = offsets.ends_of_texts(found, text, partial(decode, tokenizer), partial(token_texts, tokenizer))
+    except Exception as error:  # a tokenizer of twenty lines may decode less than it encodes
+        logger.info("%s can't decode all that it encodes (%r): bytes are not known", type(tokenizer).__name__, error)
+        ends = None
+    return Encoded(found, ends)
 
 
 def _pieces(text: str) -> Iterable[str]:

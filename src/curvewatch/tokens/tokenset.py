@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curvewatch.tokens import builders, saved
+from curvewatch.tokens import saved
 from curvewatch.tokens import text as text_room
-from curvewatch.tokens.given import (
-    check_parts,
-)
+from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.constructors import Constructors
+from curvewatch.tokens.given import check_parts
+from curvewatch.tokens.labels import Label, label_of
+from curvewatch.tokens.originals import Scored
+from curvewatch.tokens.spans import KIND, Spans, place, wishes, words_in
 from curvewatch.tokens.view import TokenView
 
 OBJECTIVES = ("causal",)
 
 
 @dataclass(frozen=True, eq=False)
-class TokenSet:
+class TokenSet(Constructors):
     """A fixed evaluation token set: sequences, and in them the N positions whose surprisal is scored.
 
-    Build one with `from_text`, `from_dataset` or `from_sequences`. The order of the tokens is fixed (by sequence, then
-    by position); token i of the set is column i of every array that curvewatch writes.
+    Build one with `from_text`, `from_texts`, `from_dataset` or `from_sequences`. The order of the tokens is fixed (by
+    sequence, then by position); token i of the set is column i of every array that curvewatch writes.
 
     Attributes:
         ids: All sequences behind one another, int32.
@@ -45,6 +49,7 @@ class TokenSet:
         tokenizer: Only for showing text; not part of the set's identity.
         vocabulary: Text of each token id that occurs; instead of a tokenizer, for a set read from a file.
         extras: What a file that it was loaded from says besides; kept when it is saved.
+        annotations: What the tokens mean: texts, bytes, labels, spans. Not part of the set's identity either.
     """
 
     ids: NDArray[np.int32]
@@ -57,131 +62,15 @@ class TokenSet:
     tokenizer: Any = field(default=None, repr=False)
     vocabulary: Mapping[int, str] | None = field(default=None, repr=False)
     extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    annotations: Annotations = field(default_factory=Annotations, repr=False)
 
     def __post_init__(self) -> None:
         check_parts(self, OBJECTIVES)
         if self.tokenizer is not None:
             text_room.refuse_what_is_no_tokenizer(self.tokenizer)
+        self.annotations.check(self)
         for array in (self.ids, self.starts, self.sequence_index, self.position):
             array.flags.writeable = False
-
-    # ------------------------------------------------------------------ builders
-
-    @classmethod
-    def from_text(
-        cls,
-        text_or_path: str | os.PathLike[str],
-        tokenizer: Any,
-        n_tokens: int = 10_000,
-        context: int = 128,
-        per_sequence: int | None = 10,
-        seed: int = 0,
-        *,
-        bos: int | None = None,
-        vocab_size: int | None = None,
-    ) -> TokenSet:
-        """A token set from plain text: sequences drawn from all over it, and positions drawn in each.
-
-        Args:
-            text_or_path: The text, or the path of a UTF-8 file.
-            tokenizer: The model's tokenizer (transformers, tokenizers, or anything with encode and decode).
-            n_tokens: N, how many tokens to score.
-            context: Tokens in a sequence, `bos` included. Not longer than the model's context.
-            per_sequence: Scored positions in a sequence; None scores every position.
-            seed: For the choice of sequences and positions; kept in the set.
-            bos: Token id to put before each sequence that does not begin with it; only then has its first token a
-                context to be scored in.
-            vocab_size: If the tokenizer does not know it.
-
-        Raises:
-            ValueError: If the text is too short, or an argument makes no sense.
-            FileNotFoundError: If `text_or_path` looks like a path (one word, or the name of a text file) and there is
-                no such file.
-            IsADirectoryError: If it is a folder.
-            TypeError: If it is neither a text nor a path, or `tokenizer` can't encode.
-        """
-        parts = builders.from_text(
-            text_or_path, tokenizer, n_tokens, context, per_sequence, seed, bos=bos, vocab_size=vocab_size
-        )
-        return cls(**parts)
-
-    @classmethod
-    def from_dataset(
-        cls,
-        dataset: Any,
-        n_tokens: int = 10_000,
-        context: int | None = None,
-        per_sequence: int | None = 10,
-        seed: int = 0,
-        *,
-        column: str = "input_ids",
-        bos: int | None = None,
-        tokenizer: Any = None,
-        vocab_size: int | None = None,
-    ) -> TokenSet:
-        """A token set from tokenised rows: a `datasets.Dataset`, or anything that yields rows with `column`.
-
-        Tables of pyarrow, pandas and polars, PyTorch's datasets (a `TensorDataset` of one tensor, too) and streams will
-        do. Rows may be packed (all of one length) or ragged. A dataset with a length is sampled by `seed`; one that can
-        only be streamed is read from its start.
-
-        Args:
-            dataset: Rows, each a mapping with `column`, or a table.
-            n_tokens: N.
-            context: Cut rows to this many tokens, `bos` included; None takes them whole.
-            per_sequence: Scored positions in a row (fewer where it is shorter); None scores every position.
-            seed: For the choice of rows and positions.
-            column: The column of token ids.
-            bos: Token id to put before each row that does not begin with it.
-            tokenizer: For showing text.
-            vocab_size: If there is no tokenizer to say it; else the model does.
-
-        Raises:
-            ValueError: If the rows hold too few tokens, or `dataset` is several datasets.
-            KeyError: If a row has no such column.
-            TypeError: If `dataset` has no rows.
-        """
-        parts = builders.from_dataset(
-            dataset, n_tokens, context, per_sequence, seed,
-            column=column, bos=bos, tokenizer=tokenizer, vocab_size=vocab_size,
-        )  # fmt: skip
-        return cls(**parts)
-
-    @classmethod
-    def from_sequences(
-        cls,
-        sequences: ArrayLike | Sequence[Sequence[int]],
-        positions: ArrayLike | Sequence[Sequence[int]] | None = None,
-        *,
-        n_tokens: int | None = None,
-        per_sequence: int | None = None,
-        seed: int = 0,
-        bos: int | None = None,
-        vocab_size: int | None = None,
-        tokenizer: Any = None,
-    ) -> TokenSet:
-        """A token set from ids that you have already: words, amino acids, moves, anything a causal model predicts.
-
-        Args:
-            sequences: An integer array [S, L], or a list of sequences of unequal length.
-            positions: For each sequence the positions to score, counted in the sequence as given; None leaves the
-                choice to `per_sequence`.
-            n_tokens: Stop at this many tokens; None takes all that `per_sequence` gives.
-            per_sequence: Scored positions drawn in each sequence; None scores every one that has a context.
-            seed: For the choice of positions.
-            bos: Token id to put before each sequence that does not begin with it; `position` then counts from it.
-            vocab_size: Size of the vocabulary; None takes the tokenizer's, or else the model's.
-            tokenizer: For showing text.
-
-        Raises:
-            ValueError: Naming the sequence and what is wrong with it.
-            TypeError: If there are no sequences, or a setting is no whole number.
-        """
-        parts = builders.from_sequences(
-            sequences, positions, n_tokens=n_tokens, per_sequence=per_sequence, seed=seed,
-            bos=bos, vocab_size=vocab_size, tokenizer=tokenizer,
-        )  # fmt: skip
-        return cls(**parts)
 
     # ------------------------------------------------------------------ what it holds
 
@@ -241,6 +130,88 @@ class TokenSet:
     def sequence(self, s: int) -> NDArray[np.int32]:
         """Token ids of sequence `s`."""
         return self.ids[self.starts[s] : self.starts[s + 1]]
+
+    # ------------------------------------------------------------------ what it means
+
+    @property
+    def scored(self) -> Scored:
+        """Which tokens are scored."""
+        return Scored(self.starts, self.sequence_index, self.position)
+
+    @property
+    def n_bytes(self) -> NDArray[np.int32] | None:
+        """UTF-8 bytes of the text that each scored token covers, shape [N]; None where they are not known."""
+        return self.annotations.n_bytes
+
+    @property
+    def labels(self) -> Mapping[str, Label]:
+        """The labels by name."""
+        return self.annotations.labels
+
+    @property
+    def spans(self) -> Spans:
+        """Runs of tokens that belong together, of all kinds."""
+        return self.annotations.spans
+
+    def label(self, name: str, what: Any = None, *, counts: ArrayLike | None = None) -> TokenSet:
+        r"""The same set with one more label; one of the same name gives way.
+
+        A label puts the tokens into groups, which have their own live metrics, and by which tables and comparisons can
+        be divided: `tokens.label("number", r"\d+")`, `tokens.label("kind")`, `tokens.label("language", array)`.
+
+        Args:
+            name: Of the label.
+            what: A regular expression (the label is yes or no: whether some of a match lies in the token); a value for
+                each token (truth values, texts or whole numbers, None for no value), shape [N]; a function
+                `what(token's text, text before it)` of such a value; or None for a label that is built in: "kind"
+                (word, number, punctuation, whitespace, code), "piece" (first or inner of a word), "position" (ranges
+                of the position in the sequence), "frequency" (ranges of `counts`).
+            counts: For "frequency": how often each token id occurs, shape [vocabulary].
+
+        Raises:
+            TypeError: If `what` is nothing of that kind.
+            ValueError: If the values don't fit, the expression is none, or the set knows no text to look in.
+        """
+        label = label_of(self, name, what, counts)
+        return self._annotated(labels={**self.labels, name: label})
+
+    def with_spans(self, spans: Any, *, kind: str = KIND) -> TokenSet:
+        """The same set with further spans, given in characters of the sequences' texts.
+
+        Args:
+            spans: For each sequence a list of `(start, end)`, `(start, end, name)` or `(start, end, name, group)`.
+            kind: What they are.
+
+        Raises:
+            TypeError: If they are anything else.
+            ValueError: If one lies outside its text or has a token that is not scored, or the set knows no texts.
+        """
+        texts = self.annotations.originals.texts if self.annotations.originals is not None else ()
+        if not texts:
+            raise ValueError("spans: this token set does not know its texts. Build it with from_texts, or from_text.")
+        return self._annotated(spans=self.spans.and_others(place(self, wishes(spans, texts, kind))))
+
+    def words(self, pattern: str = r"\S+") -> TokenSet:
+        r"""The same set with its words as spans of kind "word"; words that a sequence's edge cuts are left out.
+
+        Args:
+            pattern: Regular expression of one word: by default what stands between blanks, as studies of reading times
+                have it; `r"\w+"` for words without punctuation.
+
+        Raises:
+            ValueError: If the expression is none, or the set knows no texts.
+        """
+        if self.annotations.originals is None:
+            raise ValueError("words: this token set does not know its texts. Build it with from_texts, or from_text.")
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"pattern={pattern!r}: not a regular expression ({error}).") from error
+        found = place(self, list(words_in(self, compiled)), strict=False)
+        return self._annotated(spans=self.spans.and_others(found))
+
+    def _annotated(self, **changed: Any) -> TokenSet:
+        return replace(self, annotations=replace(self.annotations, **changed))
 
     # ------------------------------------------------------------------ as text
 
