@@ -113,7 +113,7 @@ def lazy() -> Any:
         (lambda: by_pandas()[["other"]], KeyError, r"they have: \['other'\]\)\. Name one with column="),
         (lambda: by_pyarrow().select(["other"]), KeyError, r"they have: \['other'\]"),
         (lambda: by_datasets().select_columns(["other"]), KeyError, r"they have: \['other'\]"),
-        (lambda: by_pandas().assign(input_ids="text"), ValueError, r"^dataset row 0, column 'input_ids': a text.*tokenizer="),
+        (lambda: by_pandas().assign(input_ids="text"), ValueError, r"^dataset row 0, column 'input_ids': a text"),
     ],
 )  # fmt: skip
 def test_what_is_refused(make: Any, error: type[Exception], match: str) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from curvewatch.errors import brief
 from curvewatch.tokens.labels import Label, of_values
+from curvewatch.tokens.originals import Scored
 from curvewatch.tokens.spans import Spans, Wish, place
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def annotated(
     parts = {**parts, "annotations": notes}
     if not wanted:
         return parts
-    from curvewatch.tokens.tokenset import TokenSet
-
-    spans = place(TokenSet(**parts), wanted)
+    scored = Scored(parts["starts"], parts["sequence_index"], parts["position"])
+    spans = place(notes.originals, scored, wanted)
     parts = {**parts, "annotations": replace(notes, spans=spans)}
     return only(parts, covered(spans, len(parts["position"]))) if score == "spans" else parts
 

@@ -194,7 +194,7 @@ def _found(tokens: TokenSet, name: str, pattern: str | re.Pattern[str]) -> NDArr
         if matches:
             begins, ends = np.array(matches, np.int64).T
             # Matches come in order and never overlap: the first that ends behind the token's beginning may reach it.
-            first_n, behind_n = firsts_N[columns], np.maximum(behind_N[columns], firsts_N[columns])
+            first_n, behind_n = firsts_N[columns], behind_N[columns]
             at_n = np.searchsorted(ends, first_n, side="right")
             inside_n = at_n < len(ends)
             found_N[columns] = inside_n & (begins[np.minimum(at_n, len(ends) - 1)] < behind_n)

@@ -67,7 +67,7 @@ class Originals:
     def inked(self, tokens: Scored) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The same without the blanks at either side, which the cover rule gives to the token behind them.
 
-        A token of blanks alone keeps its range.
+        A token of blanks alone keeps its range. The later pieces of a character that is split get that character.
         """
         starts_N, ends_N = self.ranges(tokens)
         base_N = np.concatenate([[0], np.cumsum(self.lengths_S)])[tokens.sequence_index]
@@ -78,6 +78,7 @@ class Originals:
         last_C = np.maximum.accumulate(np.concatenate([[0], np.where(blank_C, 0, place_C[1:])]))
         first_N, behind_N = next_C[base_N + starts_N] - base_N, last_C[base_N + ends_N] - base_N
         some_N = first_N < behind_N
+        starts_N = np.where(starts_N == ends_N, np.maximum(ends_N - 1, 0), starts_N)
         return np.where(some_N, first_N, starts_N), np.where(some_N, behind_N, ends_N)
 
     def n_bytes(self, tokens: Scored) -> NDArray[np.int32]:
@@ -112,10 +113,10 @@ def is_lossy(texts: Sequence[str], decoded: Sequence[str], cut: Sequence[int]) -
         cut: As `Originals.cut_S`.
     """
     for text, again, how in zip(texts, decoded, cut, strict=True):
-        if how & CUT_BEFORE:
-            again = again.lstrip(UNKNOWN)  # the end of a character that belongs to the sequence before
-        if how & CUT_BEHIND and again.endswith(UNKNOWN) and not text.endswith(UNKNOWN):
-            text, again = text[:-1], again.rstrip(UNKNOWN)
-        if text.lstrip() != again.lstrip():
+        inner = again.strip(UNKNOWN)
+        if how and inner != again:  # a character was cut in two, and some decoders give up those beside it, too
+            if inner.strip() not in text:
+                return True
+        elif text.lstrip() != again.lstrip():
             return True
     return False

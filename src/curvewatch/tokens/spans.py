@@ -6,18 +6,16 @@ A span's surprisal is the sum over its tokens; it is right where all of them are
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import brief
-from curvewatch.tokens.originals import CUT_BEFORE, CUT_BEHIND
-
-if TYPE_CHECKING:
-    from curvewatch.tokens.tokenset import TokenSet
+from curvewatch.tokens.originals import CUT_BEFORE, CUT_BEHIND, Originals, Scored
 
 logger = logging.getLogger("curvewatch")
 
@@ -194,13 +192,14 @@ def wishes(spans: Any, texts: Sequence[str], kind: str = KIND) -> list[Wish]:
     return found
 
 
-def place(tokens: TokenSet, wanted: Sequence[Wish], *, strict: bool = True) -> Spans:
+def place(originals: Originals | None, scored: Scored, wanted: Sequence[Wish], *, strict: bool = True) -> Spans:
     """The scored tokens of spans that are given in characters.
 
     A token belongs to a span if it covers some of it besides blanks; so a token may belong to two.
 
     Args:
-        tokens: A set that knows its texts.
+        originals: The texts.
+        scored: Which tokens are scored.
         wanted: The spans.
         strict: Whether a span that has tokens which are not scored is refused; else it is left out, and their number
             logged.
@@ -208,16 +207,15 @@ def place(tokens: TokenSet, wanted: Sequence[Wish], *, strict: bool = True) -> S
     Raises:
         ValueError: If the set knows no texts, or naming the first span that can't be had.
     """
-    originals = tokens.annotations.originals
     if originals is None:
         raise ValueError("spans: this token set does not know its texts. Build it with from_texts, or from_text.")
-    column_I = np.full(len(tokens.ids), -1, np.int64)
-    column_I[tokens.starts[tokens.sequence_index] + tokens.position] = np.arange(len(tokens))
+    column_I = np.full(len(originals.ends_I), -1, np.int64)
+    column_I[scored.starts[scored.sequence_index] + scored.position] = np.arange(len(scored.position))
     found: dict[str, list[Any]] = {one.name: [] for one in fields(Spans)}
     lost = 0
     for wish in wanted:
         text = originals.texts[wish.sequence]
-        inside = slice(int(tokens.starts[wish.sequence]), int(tokens.starts[wish.sequence + 1]))
+        inside = slice(int(scored.starts[wish.sequence]), int(scored.starts[wish.sequence + 1]))
         ends = originals.ends_I[inside]
         starts = np.concatenate([[0], ends[:-1]])
         start = wish.start + len(text[wish.start : wish.end]) - len(text[wish.start : wish.end].lstrip())
@@ -230,7 +228,7 @@ def place(tokens: TokenSet, wanted: Sequence[Wish], *, strict: bool = True) -> S
         columns = column_I[inside][overlap]
         if not overlap.size or (columns < 0).any() or end > len(text):
             if strict:
-                raise ValueError(f"{_said(wish, text)}: {_why_not(tokens, wish, overlap, end, len(text))}")
+                raise ValueError(f"{_said(wish, text)}: {_why_not(overlap, end, len(text))}")
             lost += 1
             continue
         first, last = int(overlap[0]), int(overlap[-1])
@@ -260,7 +258,7 @@ def _said(wish: Wish, text: str) -> str:
     return f"{wish.kind} {brief(text[wish.start : wish.end])} {where}"
 
 
-def _why_not(tokens: TokenSet, wish: Wish, overlap: NDArray[np.intp], end: int, length: int) -> str:
+def _why_not(overlap: NDArray[np.intp], end: int, length: int) -> str:
     if not overlap.size or end > length:
         return "it has no token; the text was cut before it. Give a larger context=."
     if overlap[0] == 0:
@@ -268,15 +266,13 @@ def _why_not(tokens: TokenSet, wish: Wish, overlap: NDArray[np.intp], end: int, 
     return "some of its tokens are not scored. Build the set with per_sequence=None, or score='spans'."
 
 
-def words_in(tokens: TokenSet, pattern: Any) -> Iterator[Wish]:
-    """The words of a set's texts, without those that a sequence's edge may have cut.
+def words_in(originals: Originals, pattern: re.Pattern[str]) -> Iterator[Wish]:
+    """The words of texts, without those that a sequence's edge may have cut.
 
     Args:
-        tokens: A set that knows its texts.
-        pattern: A compiled regular expression of one word.
+        originals: The texts.
+        pattern: Of one word.
     """
-    originals = tokens.annotations.originals
-    assert originals is not None
     for s, text in enumerate(originals.texts):
         cut = int(originals.cut_S[s])
         for match in pattern.finditer(text):

@@ -189,7 +189,9 @@ class TokenSet(Constructors):
         texts = self.annotations.originals.texts if self.annotations.originals is not None else ()
         if not texts:
             raise ValueError("spans: this token set does not know its texts. Build it with from_texts, or from_text.")
-        return self._annotated(spans=self.spans.and_others(place(self, wishes(spans, texts, kind))))
+        return self._annotated(
+            spans=self.spans.and_others(place(self.annotations.originals, self.scored, wishes(spans, texts, kind)))
+        )
 
     def words(self, pattern: str = r"\S+") -> TokenSet:
         r"""The same set with its words as spans of kind "word"; words that a sequence's edge cuts are left out.
@@ -201,13 +203,14 @@ class TokenSet(Constructors):
         Raises:
             ValueError: If the expression is none, or the set knows no texts.
         """
-        if self.annotations.originals is None:
+        originals = self.annotations.originals
+        if originals is None:
             raise ValueError("words: this token set does not know its texts. Build it with from_texts, or from_text.")
         try:
             compiled = re.compile(pattern)
         except re.error as error:
             raise ValueError(f"pattern={pattern!r}: not a regular expression ({error}).") from error
-        found = place(self, list(words_in(self, compiled)), strict=False)
+        found = place(originals, self.scored, list(words_in(originals, compiled)), strict=False)
         return self._annotated(spans=self.spans.and_others(found))
 
     def _annotated(self, **changed: Any) -> TokenSet:
