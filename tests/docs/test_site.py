@@ -9,10 +9,10 @@ from pathlib import Path
 SETTINGS = Path(__file__).parents[2] / "docs"
 GOOD = """# Title
 
-[a page](other.md), [a place in it](other.md#below) and {py:class}`a class <curvewatch.TokenSet>`.
+[a page](other.md), [a place in it](other.md#below) and {py:class}`a class <curvewatch.Schedule>`.
 
 ```{eval-rst}
-.. autoclass:: curvewatch.TokenSet
+.. autoclass:: curvewatch.Schedule
    :no-members:
 ```
 
@@ -24,8 +24,8 @@ OTHER = "# Other\n\n## Below\n\nText.\n"
 FAULTS = {
     "a page that is not there": ("(other.md)", "(another.md)", "another.md"),
     "a place that is not there": ("#below", "#above", "'above'"),
-    "a name that is not there": ("<curvewatch.TokenSet>", "<curvewatch.TokenSets>", "curvewatch.TokenSets"),
-    "an object that is not there": (":: curvewatch.TokenSet", ":: curvewatch.TokenHeap", "TokenHeap"),
+    "a name that is not there": ("<curvewatch.Schedule>", "<curvewatch.Schedules>", "curvewatch.Schedules"),
+    "an object that is not there": (":: curvewatch.Schedule", ":: curvewatch.ScheduleHeap", "TokenHeap"),
     "a menu line without a page": ("\nother\n", "\nthird\n", "document 'third'"),
     "a page that is in no menu": ("# Title", "# Title", "isn't included in any toctree"),  # `other` above
 }
@@ -43,7 +43,7 @@ def build(folder: Path, index: str) -> subprocess.CompletedProcess[str]:
 def test_pages_in_order_are_built(tmp_path):
     done = build(tmp_path, GOOD)
     assert done.returncode == 0, done.stderr
-    assert "curvewatch.TokenSet" in (tmp_path / "site" / "index.html").read_text()
+    assert "curvewatch.Schedule" in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_faults_end_the_build_and_each_is_named(tmp_path):

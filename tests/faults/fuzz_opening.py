@@ -32,6 +32,9 @@ from curvewatch import TokenSet, open_run
 from curvewatch.errors import CurvewatchError, RunFileError
 from curvewatch.observation import Observation, Sample
 from curvewatch.runfile.writer import Row, RunFile, RunPlan, SetRecord
+from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.labels import originals_of
+from curvewatch.tokens.spans import Spans
 from tests.faults.mutations import find_blocks, mutate
 
 MEMORY_BYTES = 2 << 30
@@ -52,6 +55,13 @@ def records(n_sets: int = 1, texts: bool = True) -> dict[str, SetRecord]:
         tokens = TokenSet.from_sequences(sequences, per_sequence=N // 12, seed=k, vocab_size=50)
         if names:
             tokens = TokenSet(tokens.ids, tokens.starts, tokens.sequence_index, tokens.position, 50, vocabulary=names)
+            originals = originals_of(tokens)
+            spans = Spans(
+                np.array([0, 3, 3], np.int32), np.array([3, 2, 9], np.int32), ("span",) * 3, ("a", "b", "c"), ("",) * 3,
+                np.full(3, -1, np.int32), ("",) * 3, np.zeros(3, bool),
+            )  # fmt: skip
+            tokens = tokens.with_annotations(Annotations(originals, originals.n_bytes(tokens.scored), {}, spans))
+            tokens = tokens.label("four", "4").label("position")
         sets[f"set {k}"] = SetRecord(tokens, 64, {"road": "plain", "batch_size": 8})
     return sets
 

@@ -50,7 +50,10 @@ class Letters:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with every dataset that the layout names."""
     path = tmp_path_factory.mktemp("readers") / "curves.h5"
-    tokens = TokenSet.from_sequences([[104, 105, 228, 0x1F600], [104, 33]], tokenizer=Letters(), vocab_size=0x20000)
+    tokens = TokenSet.from_texts(
+        ["hiä😀", "h!"], Letters(), spans=[[(1, 3, "ends", "of words")], []], vocab_size=0x20000
+    )
+    tokens = tokens.label("sign", "[!😀]").label("kind")
     counted = Counted(np.unique(tokens.target), None, training=True)
     record = SetRecord(tokens, 0x20000, {"road": "full"}, counted)
     file = RunFile.start(path, {"eval": record}, RunPlan(100, np.array([0, 5]), "every 5 steps", {}), -1)

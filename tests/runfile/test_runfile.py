@@ -51,8 +51,8 @@ def test_every_dataset_is_as_the_layout_says(path: Path) -> None:
         for dataset in layout.DATASETS:
             if dataset.name in ("target_text", "vocabulary_id", "vocabulary_text"):
                 continue  # without a tokenizer
-            if dataset in (*layout.SAMPLES, *layout.COUNTS):
-                continue  # without prompts, and without token counts
+            if dataset in (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS):
+                continue  # without prompts, token counts, and texts
             found = file[dataset.name]
             assert found.ndim == len(dataset.dims), dataset.name
             for axis, dim in enumerate(dataset.dims):
@@ -62,7 +62,7 @@ def test_every_dataset_is_as_the_layout_says(path: Path) -> None:
             if dataset.dtype != layout.TEXT:
                 assert found.dtype == dataset.dtype, dataset.name
                 assert found.attrs["units"] == dataset.units != ""
-        assert {*layout.SET_ATTRIBUTES, *layout.ROOT_ATTRIBUTES} <= set(file.attrs)
+        assert {*layout.SET_ATTRIBUTES, *layout.ROOT_ATTRIBUTES} - set(file.attrs) == {"texts"}
 
 
 def test_xarray(path: Path) -> None:

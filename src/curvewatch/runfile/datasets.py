@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from curvewatch.observation import Observation, Sample
 from curvewatch.runfile import layout
 from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.tokens.given import storable
 from curvewatch.tokens.tokenset import TokenSet
 
 # Padded sequences are written in blocks of about this many ids, so that a ragged set is never padded as a whole.
@@ -63,7 +64,7 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     if counted is not None:
         extents |= {"counted_id": len(counted.ids_D), "saved_step": 0}
         wanted += [*layout.COUNTED, *(layout.TRAINING_COUNTS if counted.training else ())]
-    _create_all(group, [one for one in wanted if texts is not None or one.name not in without_texts], extents)
+    create_all(group, [one for one in wanted if texts is not None or one.name not in without_texts], extents)
     if counted is not None:
         group["counted_id"][:] = counted.ids_D
         group["corpus_count"][:] = np.nan if counted.corpus_count_D is None else counted.corpus_count_D
@@ -74,15 +75,17 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     group["position"][:] = tokens.position
     group["target"][:] = tokens.target
     group["length"][:] = tokens.lengths
-    _write_sequences(group["sequences"], tokens)
+    for rows, ids in padded(tokens, tokens.ids):
+        group["sequences"][rows] = ids
     if texts is not None:
         group["vocabulary_id"][:] = np.fromiter(texts, np.int32, len(texts))
-        clean = {i: _clean(text) for i, text in texts.items()}
-        group["vocabulary_text"][:] = np.array(list(clean.values()), object)
-        group["target_text"][:] = np.array([clean[i] for i in tokens.target.tolist()], object)
+        kept = {i: storable(text) for i, text in texts.items()}
+        group["vocabulary_text"][:] = np.array(list(kept.values()), object)
+        group["target_text"][:] = np.array([kept[i] for i in tokens.target.tolist()], object)
 
 
-def _create_all(group: h5py.Group, datasets: Sequence[layout.Dataset], extents: Mapping[str, int]) -> None:
+def create_all(group: h5py.Group, datasets: Sequence[layout.Dataset], extents: Mapping[str, int]) -> None:
+    """Makes datasets, those that are scales first, and attaches the scales of their dimensions."""
     for dataset in datasets:
         _create(group, dataset, tuple(extents[dim] for dim in dataset.dims))
     scales = [dataset.name for dataset in datasets if dataset.dims == (dataset.name,)]
@@ -115,15 +118,21 @@ def _create(group: h5py.Group, dataset: layout.Dataset, shape: tuple[int, ...]) 
         created.attrs["dtype"] = "bool"  # how xarray is told that these bytes are truth values
 
 
-def _write_sequences(target: h5py.Dataset, tokens: TokenSet) -> None:
+def padded(tokens: TokenSet, values_I: NDArray[Any]) -> Iterator[tuple[slice, NDArray[np.int32]]]:
+    """One value a token of all sequences as rows of equal length, -1 behind a sequence's end, some rows at a time.
+
+    Args:
+        tokens: The set.
+        values_I: Of the tokens of all sequences, one behind the other.
+    """
     block = max(1, BLOCK_IDS // tokens.context)
     for start in range(0, tokens.n_sequences, block):
         lengths = tokens.lengths[start : start + block]
-        padded = np.full((len(lengths), tokens.context), -1, np.int32)
-        padded[np.arange(tokens.context)[None, :] < lengths[:, None]] = tokens.ids[
+        rows = np.full((len(lengths), tokens.context), -1, np.int32)
+        rows[np.arange(tokens.context)[None, :] < lengths[:, None]] = values_I[
             tokens.starts[start] : tokens.starts[start + len(lengths)]
         ]
-        target[start : start + len(lengths)] = padded
+        yield slice(start, start + len(lengths)), rows
 
 
 def write_plan(h5: h5py.File, names: Sequence[str], plan: RunPlan) -> None:
@@ -204,14 +213,14 @@ def _keep_samples(group: h5py.Group, keep_through: int) -> int:
 def add_samples(group: h5py.Group, samples: Sequence[Sample]) -> None:
     """Adds the texts of one step, in the place of any of that step or later ones."""
     if "sample" not in group:
-        _create_all(group, layout.SAMPLES, {"sample": 0})
+        create_all(group, layout.SAMPLES, {"sample": 0})
     n = _keep_samples(group, samples[0].step - 1)
     values = {
         "sample": np.arange(n, n + len(samples)),
         "sample_step": [one.step for one in samples],
         "sample_prompt_index": [one.prompt_index for one in samples],
-        "sample_prompt": [_clean(one.prompt) for one in samples],
-        "sample_text": [_clean(one.text) for one in samples],
+        "sample_prompt": [storable(one.prompt) for one in samples],
+        "sample_text": [storable(one.text) for one in samples],
         "sample_ids": [" ".join(map(str, one.token_ids)) for one in samples],
         "sample_repetition": [one.repetition_length for one in samples],
         "sample_status": [one.status for one in samples],
@@ -219,11 +228,6 @@ def add_samples(group: h5py.Group, samples: Sequence[Sample]) -> None:
     for key, value in values.items():
         group[key].resize((n + len(samples),))
         group[key][n:] = value
-
-
-def _clean(text: str) -> str:
-    # A NUL would end an HDF5 string early, and a lone surrogate is no UTF-8.
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def append_row(group: h5py.Group, row: Row, observation: Observation, counts_D: NDArray[Any] | None) -> None:

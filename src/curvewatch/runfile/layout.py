@@ -95,8 +95,41 @@ TRAINING_COUNTS = (
     Dataset("saved_count", ("saved_step", "counted_id"), "float64", "1", "occurrences up to then"),
 )
 COUNTS = (*COUNTED, *TRAINING_COUNTS)
-RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample", "saved_step")
-DATASETS = (*STEPS, *CURVES, *TOKENS, *SAMPLES, *COUNTS)
+# What the tokens mean; each part only in files of sets that know it, and in those that it was added to afterwards.
+TEXTS = (
+    Dataset("n_bytes", ("token",), "int32", "byte", "UTF-8 bytes of the text that the token covers (of sets of text)"),
+    Dataset("sequence_text", ("sequence",), TEXT, "", "the text that the sequence was made from (of sets of text)"),
+    Dataset("sequence_cut", ("sequence",), "uint8", "1", "bit 1: its text goes on before it, bit 2: behind it"),
+    Dataset("character_end", ("sequence", "place"), "int32", "1", "where each token ends in it, characters; else -1"),
+)
+LABELS = (
+    Dataset("label", ("label",), "int32", "1", "index of the label (with labels)"),
+    Dataset("label_name", ("label",), TEXT, "", "its name"),
+    Dataset("label_code", ("label", "token"), "int32", "1", "the token's value of it, counted from 0; -1 for none"),
+    Dataset(
+        "label_value", ("label_value",), "int32", "1", "index of a value of a label: label by label, value by value"
+    ),
+    Dataset("label_value_label", ("label_value",), "int32", "1", "index of its label"),
+    Dataset("label_value_text", ("label_value",), TEXT, "", "the value"),
+)
+SPANS = (
+    Dataset("span", ("span",), "int32", "1", "index of the span (with spans)"),
+    Dataset("span_first", ("span",), "int32", "1", "index of its first token"),
+    Dataset("span_length", ("span",), "int32", "1", "number of its tokens"),
+    Dataset("span_kind", ("span",), "int32", "1", "what it is, an index of `span_text`"),
+    Dataset("span_name", ("span",), "int32", "1", "its text or name, an index of `span_text`"),
+    Dataset("span_group", ("span",), "int32", "1", "what it is counted under, an index of `span_text`"),
+    Dataset("span_item", ("span",), "int32", "1", "number of its pair or question; -1 for none"),
+    Dataset("span_member", ("span",), "int32", "1", "what it is of that, an index of `span_text`"),
+    Dataset("span_impure", ("span",), "uint8", "1", "1 where one of its tokens reaches beyond it"),
+    Dataset("span_text_index", ("span_text_index",), "int32", "1", "index of a text of spans"),
+    Dataset("span_text", ("span_text_index",), TEXT, "", "the text"),
+)
+ANNOTATIONS = (*TEXTS, *LABELS, *SPANS)
+# Those that are written over when annotations change.
+CHANGING_DIMS = ("label", "label_value", "span", "span_text_index")
+RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample", "saved_step", *CHANGING_DIMS)
+DATASETS = (*STEPS, *CURVES, *TOKENS, *SAMPLES, *COUNTS, *ANNOTATIONS)
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 
 # Attributes of a set's group (the root, if there is one set), and what they hold.
@@ -109,6 +142,7 @@ SET_ATTRIBUTES = {
     "model_vocab_size": "outputs of the model",
     "made_by": "how the set was made, with its seed (JSON)",
     "scorer": "road to the logits, batch size, precision (JSON)",
+    "texts": "whether its texts are exact, and whether decoding loses some of them (JSON; of sets of text)",
 }
 # Attributes of the root.
 ROOT_ATTRIBUTES = {
@@ -135,6 +169,10 @@ def chunks(dataset: Dataset, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (64,)
     if dataset.dims in (("planned_step",), ("skipped_step",)):
         return (1024,)  # made empty, so their shape says nothing yet
+    if dataset.name == "label_code":
+        return (1, max(1, min(shape[1], 1 << 18)))
+    if dataset.dims[0] in CHANGING_DIMS:
+        return (max(64, min(shape[0], 1 << 16)),)
     if dataset.dims[-1] == "counted_id" and len(dataset.dims) == 2:
         return (8, max(1, min(shape[1], 16_384)))
     # Whole rows, about a million numbers to a chunk.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from curvewatch.errors import RunFileError
 from curvewatch.observation import Sample
 from curvewatch.runfile import layout
+from curvewatch.runfile.annotations import annotate, read_annotations
 from curvewatch.runfile.matching import check_format, weights_of
 from curvewatch.runfile.trust import DAMAGE, attribute, parsed, read, refused
 from curvewatch.storage.hdf5.unpacking import check_unpacked
@@ -112,7 +113,7 @@ class Reader:
         self.set_name = set_name
         with refused(self.path), self.group() as group:
             self.n_tokens = int(group["token"].shape[0])
-            self._attributes = {key: attribute(group, key) for key in layout.SET_ATTRIBUTES}
+            self._attributes = {key: attribute(group, key) for key in layout.SET_ATTRIBUTES if key != "texts"}
         self.surprisal = Curves(self, "surprisal", np.float32)
         self.correct = Curves(self, "correct", bool)
         self.entropy = Curves(self, "entropy", np.float32)
@@ -237,8 +238,25 @@ class Reader:
                     objective=str(self._attributes["objective"]),
                     made_by=parsed(self._attributes["made_by"], dict),
                     vocabulary=vocabulary,
+                    annotations=read_annotations(group, lengths),
                 )
         return self._tokens
+
+    def annotate(self, tokens: TokenSet) -> None:
+        r"""Puts the labels and spans of a token set into the file, in the place of those there; no row is touched.
+
+        For example `run.annotate(run.tokens.label("number", r"\d+"))`. Texts that the file holds stay.
+
+        Args:
+            tokens: This run's token set, with its annotations.
+
+        Raises:
+            FileBusyError: If training is writing the file.
+            TokenSetMismatchError: If it is another set.
+            RunFileError: If the file can't be written.
+        """
+        annotate(self.path, self.sets, self.set_name, tokens)
+        self._tokens = None
 
     def _read(self, name: str) -> NDArray[Any]:
         with refused(self.path), self.group() as group:

@@ -38,12 +38,12 @@ _OPTIONAL = (
     "vocabulary_id",
     "vocabulary_text",
     "due_step",
-    *(dataset.name for dataset in (*layout.SAMPLES, *layout.COUNTS)),
+    *(dataset.name for dataset in (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS)),
 )
-_OPTIONAL_ATTRIBUTES = ("weights",)
+_OPTIONAL_ATTRIBUTES = ("weights", "texts")
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")
 _NUMBERS = {"format_version", "max_steps", "max_overhead", "chance", "vocab_size", "model_vocab_size"}
-_JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list}
+_JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list, "texts": dict}
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from curvewatch.errors import RunFileError
 from curvewatch.observation import Observation, Sample
+from curvewatch.runfile.annotations import settle_annotations, write_annotations
 from curvewatch.runfile.datasets import (
     add_samples,
     add_session,
@@ -108,6 +109,8 @@ class RunFile:
                         keep_rows(h5, list(sets), len(steps) - len(later), keep_through)
                         write_plan(h5, list(sets), plan)
                         settle_plan(h5, list(sets))
+                        for name, record in sets.items():
+                            settle_annotations(group_of(h5, list(sets), name), record.tokens, name)
                         if weights != plan.weights:
                             h5.attrs["weights"] = plan.weights
                         add_session(h5, plan, keep_through, later)
@@ -131,6 +134,8 @@ class RunFile:
 
         def make(h5: h5py.File) -> None:
             build(h5, sets, plan)
+            for name, record in sets.items():
+                write_annotations(group_of(h5, list(sets), name), record.tokens)
             add_session(h5, plan, keep_through, [])
 
         return cls(JournaledFile.create(path, make), path, list(sets), [])

@@ -127,6 +127,11 @@ def _looks_like_a_path(text: str) -> bool:
     return nameable and (not any(map(str.isspace, text)) or Path(text).suffix.lower() in _FILE_SUFFIXES)
 
 
+def storable(text: str) -> str:
+    """The text as files can hold it: a NUL would end an HDF5 string early, and a lone surrogate is no UTF-8."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def as_ids(row: Any, name: str) -> NDArray[np.int64]:
     """One row of token ids, shape [n].
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curvewatch.errors import brief
+from curvewatch.tokens.given import storable
 from curvewatch.tokens.originals import Originals
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def of_values(name: str, values: Sequence[Any]) -> Label:
                 "into ranges first."
             )
         text = str(int(value)) if isinstance(value, (int, float, np.integer)) else str(value)
-        codes[i] = known.setdefault(text[:MOST_CHARACTERS].strip(), len(known))
+        codes[i] = known.setdefault(storable(text[:MOST_CHARACTERS].strip()), len(known))
     sizes = np.bincount(codes[codes >= 0], minlength=len(known))
     order = np.argsort(-sizes, kind="stable")
     rank = np.empty(len(known) + 1, np.int32)

@@ -9,6 +9,7 @@ up to 0.82 of an English text, or to nearly twice one of emoji.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 # Prefixes of growing length are decoded for texts of so many tokens at most: the work grows with their square.
 MOST_PREFIXES = 4096
 UNKNOWN = "\ufffd"
+_LONE = re.compile("[\ud800-\udfff]")
 
 
 def covering(ends: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -34,7 +36,8 @@ def covering(ends: NDArray[np.int64], length: int) -> NDArray[np.int64]:
 
 def ends_of_bytes(pieces: Sequence[bytes], text: str) -> NDArray[np.int64] | None:
     """Ends of tokens whose bytes are known (tiktoken); None if they are not the text's bytes."""
-    if b"".join(pieces) != text.encode("utf-8", "surrogatepass"):
+    text = _LONE.sub(UNKNOWN, text)  # which tiktoken does, too
+    if b"".join(pieces) != text.encode():
         return None
     byte_ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(bytes_of_characters(text))])[:-1]

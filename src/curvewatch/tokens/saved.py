@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curvewatch.errors import brief
 from curvewatch.storage.replacing import replacing
+from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.labels import Label
+from curvewatch.tokens.originals import Originals
+from curvewatch.tokens.spans import Spans
 
 if TYPE_CHECKING:
     from curvewatch.tokens.tokenset import TokenSet
@@ -34,18 +40,64 @@ def write(tokens: TokenSet, path: Path) -> Path:
         "objective": tokens.objective,
         "made_by": dict(tokens.made_by),
     }
+    arrays: dict[str, Any] = {
+        "ids": tokens.ids,
+        "starts": tokens.starts,
+        "sequence_index": tokens.sequence_index,
+        "position": tokens.position,
+        "vocabulary_id": np.array(list(texts), np.int64),
+        "vocabulary_text": _json(list(texts.values())),
+        "about": _json(about),
+        **_annotation_arrays(tokens.annotations),
+    }
     with replacing(path) as file:
-        np.savez_compressed(
-            file,
-            ids=tokens.ids,
-            starts=tokens.starts,
-            sequence_index=tokens.sequence_index,
-            position=tokens.position,
-            vocabulary_id=np.array(list(texts), np.int64),
-            vocabulary_text=np.array(json.dumps(list(texts.values()))),
-            about=np.array(json.dumps(about)),
-        )
+        np.savez_compressed(file, **arrays)
     return path
+
+
+def _annotation_arrays(notes: Annotations) -> dict[str, NDArray[Any]]:
+    """The annotations as arrays; texts as JSON."""
+    found: dict[str, NDArray[Any]] = {}
+    if notes.originals is not None:
+        of = notes.originals
+        found |= {"sequence_text": _json(of.texts), "character_end": of.ends_I, "sequence_cut": of.cut_S,
+                  "texts": _json({"lossy": of.lossy, "exact": of.exact})}  # fmt: skip
+    if notes.n_bytes is not None:
+        found["n_bytes"] = notes.n_bytes
+    if notes.labels:
+        found["label_code"] = np.stack([label.codes for label in notes.labels.values()])
+        found["label_value"] = _json({name: label.values for name, label in notes.labels.items()})
+    if len(notes.spans):
+        spans = {one.name: getattr(notes.spans, one.name) for one in fields(notes.spans)}
+        found |= {f"span_{name}": value for name, value in spans.items() if isinstance(value, np.ndarray)}
+        found["span"] = _json({name: value for name, value in spans.items() if isinstance(value, tuple)})
+    return found
+
+
+def _annotations(saved: Mapping[str, NDArray[Any]]) -> Annotations:
+    """What `_annotation_arrays` made arrays of; each part may be missing."""
+    originals, labels, spans = None, {}, Spans()
+    if "sequence_text" in saved:
+        texts = tuple(json.loads(str(saved["sequence_text"])))
+        about = json.loads(str(saved["texts"]))
+        originals = Originals(texts, saved["character_end"], saved["sequence_cut"], about["lossy"], about["exact"])
+    if "label_code" in saved:
+        values = json.loads(str(saved["label_value"]))
+        labels = {
+            name: Label(codes, tuple(values[name])) for name, codes in zip(values, saved["label_code"], strict=True)
+        }
+    if "span" in saved:
+        words = json.loads(str(saved["span"]))
+        parts: dict[str, Any] = {
+            one.name: tuple(words[one.name]) if one.name in words else saved[f"span_{one.name}"]
+            for one in fields(Spans)
+        }
+        spans = Spans(**parts)
+    return Annotations(originals, saved.get("n_bytes"), labels, spans)
+
+
+def _json(value: Any) -> NDArray[Any]:
+    return np.array(json.dumps(value))
 
 
 def read(path: str | os.PathLike[str], make: Callable[..., Made]) -> Made:
@@ -73,7 +125,8 @@ def read(path: str | os.PathLike[str], make: Callable[..., Made]) -> Made:
             texts = json.loads(str(saved["vocabulary_text"]))
             vocabulary = dict(zip(saved["vocabulary_id"].tolist(), texts, strict=True))
             arrays = {name: saved[name] for name in ("ids", "starts", "sequence_index", "position")}
-        return make(**arrays, **known, vocabulary=vocabulary or None, extras=about)
+            notes = _annotations(saved)
+        return make(**arrays, **known, vocabulary=vocabulary or None, extras=about, annotations=notes)
     except (FileNotFoundError, _NewerFormatError):
         raise
     except Exception as error:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import brief
+from curvewatch.tokens.given import storable
 from curvewatch.tokens.originals import CUT_BEFORE, CUT_BEHIND, Originals, Scored
 
 logger = logging.getLogger("curvewatch")
@@ -57,7 +58,8 @@ class Spans:
 
     def same_as(self, other: Spans) -> bool:
         """Whether they are the same spans."""
-        return all(np.array_equal(getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+        both = ((getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+        return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in both)
 
     @property
     def kinds(self) -> list[str]:
@@ -236,9 +238,10 @@ def place(originals: Originals | None, scored: Scored, wanted: Sequence[Wish], *
         found["first"].append(int(columns[0]))
         found["length"].append(len(columns))
         found["impure"].append(bool(before.strip() or behind.strip()))
-        found["name"].append((wish.name if wish.name is not None else text[start:end])[:MOST_CHARACTERS])
-        for one in ("kind", "group", "item", "member"):
-            found[one].append(getattr(wish, one))
+        found["name"].append(storable((wish.name if wish.name is not None else text[start:end])[:MOST_CHARACTERS]))
+        found["item"].append(wish.item)
+        for one in ("kind", "group", "member"):
+            found[one].append(storable(getattr(wish, one)))
     if lost:
         logger.info("%d of %d spans have tokens that are not scored, and were left out", lost, len(wanted))
     types: dict[str, Any] = {"first": np.int32, "length": np.int32, "item": np.int32, "impure": bool}

@@ -213,8 +213,12 @@ class TokenSet(Constructors):
         found = place(originals, self.scored, list(words_in(originals, compiled)), strict=False)
         return self._annotated(spans=self.spans.and_others(found))
 
+    def with_annotations(self, annotations: Annotations) -> TokenSet:
+        """The same set with these annotations in the place of its own."""
+        return replace(self, annotations=annotations)
+
     def _annotated(self, **changed: Any) -> TokenSet:
-        return replace(self, annotations=replace(self.annotations, **changed))
+        return self.with_annotations(replace(self.annotations, **changed))
 
     # ------------------------------------------------------------------ as text
 
