@@ -25,7 +25,7 @@ FAULTS = {
     "a page that is not there": ("(other.md)", "(another.md)", "another.md"),
     "a place that is not there": ("#below", "#above", "'above'"),
     "a name that is not there": ("<curvewatch.Schedule>", "<curvewatch.Schedules>", "curvewatch.Schedules"),
-    "an object that is not there": (":: curvewatch.Schedule", ":: curvewatch.ScheduleHeap", "TokenHeap"),
+    "an object that is not there": (":: curvewatch.Schedule", ":: curvewatch.ScheduleHeap", "ScheduleHeap"),
     "a menu line without a page": ("\nother\n", "\nthird\n", "document 'third'"),
     "a page that is in no menu": ("# Title", "# Title", "isn't included in any toctree"),  # `other` above
 }
