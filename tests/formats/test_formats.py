@@ -1,8 +1,7 @@
-"""Files of earlier formats are read and continued, and what format 3 adds."""
+"""What format 3 adds: entropy in full, the planned step behind each row, whose weights a row is of."""
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,60 +12,12 @@ import pytest
 from curvewatch import RunFileError, open_run
 from curvewatch.runfile import layout
 from curvewatch.runfile.recorder import Recorder
-from tests.support.files import observation, row, start, write
-
-OLD = Path(__file__).parent / "run_version_2.h5.gz"
-"""Written by the code of format 2: `write(path, [0, 5, 7])`."""
+from tests.support.files import row, start, write
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "curves.h5"
-
-
-@pytest.fixture(params=[1, 2])
-def old(request: pytest.FixtureRequest, path: Path) -> Path:
-    path.write_bytes(gzip.decompress(OLD.read_bytes()))
-    if request.param == 1:
-        with h5py.File(path, "r+") as file:
-            file.attrs["format_version"] = 1
-    return path
-
-
-def test_an_old_file_is_read(old: Path) -> None:
-    with h5py.File(old, "r") as file:
-        assert file["entropy"].dtype == np.float16
-        assert not {"due_step", "weights"} & {*file, *file.attrs}
-    run = open_run(old)
-    assert run.steps.tolist() == run.due_steps.tolist() == [0, 5, 7]
-    assert (run.weights, run.skipped) == ("training", {})
-    for t, step in enumerate((0, 5, 7)):
-        assert np.array_equal(run.surprisal[t], observation(35, step).surprisal_bits)
-        assert np.array_equal(run.entropy[t], observation(35, step).entropy_bits.astype(np.float16))
-
-
-def test_an_old_file_is_continued_as_it_is(old: Path) -> None:
-    file = start(old, keep=5)
-    assert file.steps == [0, 5]
-    odd = observation(35, 8)
-    odd.entropy_bits[0] = 1e30
-    file.append(replace(row(8), observations={"eval": odd}, due_step=6))
-    file.close()
-    run = open_run(old)
-    assert run.steps.tolist() == run.due_steps.tolist() == [0, 5, 8], "it has no place for the planned step"
-    assert np.isinf(run.entropy[2, 0]), "beyond float16"
-    assert np.array_equal(run.entropy[2, 1:], odd.entropy_bits[1:].astype(np.float16))
-    with h5py.File(old, "r") as h5:
-        assert h5["entropy"].dtype == np.float16
-        assert h5.attrs["format_version"] < layout.FORMAT_VERSION
-        assert "due_step" not in h5
-
-
-def test_an_old_file_with_other_weights(old: Path) -> None:
-    before = old.read_bytes()
-    with pytest.raises(RunFileError, match=r"of the training weights, this run scores the averaged ones.*another path"):
-        start(old, keep=7, weights="averaged")
-    assert old.read_bytes() == before
 
 
 def test_entropy_in_full(path: Path) -> None:

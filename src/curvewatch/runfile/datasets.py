@@ -183,6 +183,8 @@ def keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int, keep_through: in
     """Cuts the datasets back to the first `n_rows` rows, and notes back to what was made up to `keep_through`."""
     for name in names:
         group = group_of(h5, names, name)
+        if "skipped_step" not in group:  # the first files have no such notes: from now on there may be some
+            create_all(group, layout.SKIPPED, {"skipped_step": 0})
         for dataset in layout.DATASETS:
             if dataset.grows and dataset.name in group:
                 group[dataset.name].resize(n_rows, axis=0)

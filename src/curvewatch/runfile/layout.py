@@ -54,6 +54,10 @@ STEPS = (
     Dataset("time", ("step",), "float64", "seconds since 1970-01-01", "when the row was scored", grows=True),
     Dataset("due_step", ("step",), "int64", "1", "the planned step that the row stands for", grows=True),
 )
+SKIPPED = (
+    Dataset("skipped_step", ("skipped_step",), "int64", "1", "planned steps that were not scored"),
+    Dataset("skipped_why", ("skipped_step",), TEXT, "", "why not: the budget, or what failed"),
+)
 TOKENS = (
     Dataset("token", ("token",), "int32", "1", "index of the scored token"),
     Dataset("sequence_index", ("token",), "int32", "1", "its sequence"),
@@ -67,8 +71,7 @@ TOKENS = (
     Dataset("vocabulary_id", ("vocabulary_id",), "int32", "1", "token ids that occur (with a tokenizer)"),
     Dataset("vocabulary_text", ("vocabulary_id",), TEXT, "", "their texts (with a tokenizer)"),
     Dataset("planned_step", ("planned_step",), "int64", "1", "steps planned to be scored"),
-    Dataset("skipped_step", ("skipped_step",), "int64", "1", "planned steps that were not scored"),
-    Dataset("skipped_why", ("skipped_step",), TEXT, "", "why not: the budget, or what failed"),
+    *SKIPPED,
 )
 # What the model wrote behind fixed prompts: made with the first sample, so that other files have none of it.
 SAMPLES = (

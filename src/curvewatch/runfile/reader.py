@@ -154,8 +154,7 @@ class Reader:
     def skipped(self) -> dict[int, str]:
         """Planned steps that were not scored, and why not."""
         with refused(self.path), self.group() as group:
-            steps, reasons = read(group["skipped_step"]), read(group["skipped_why"])
-            return dict(zip(steps.tolist(), reasons.tolist(), strict=True))
+            return skipped_in(group)
 
     @property
     def weights(self) -> str:
@@ -277,6 +276,14 @@ def set_names(path: str | os.PathLike[str]) -> list[str]:
         check_format(h5, path)
         sets: list[str] = json.loads(h5.attrs["sets"])
     return sets
+
+
+def skipped_in(group: h5py.Group) -> dict[int, str]:
+    """Planned steps that a set's group has noted as not scored, and why not; the first files have no such notes."""
+    if "skipped_step" not in group:
+        return {}
+    steps, reasons = read(group["skipped_step"]), read(group["skipped_why"])
+    return dict(zip(steps.tolist(), reasons.tolist(), strict=True))
 
 
 class _Open:

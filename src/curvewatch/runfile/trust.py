@@ -38,9 +38,11 @@ _OPTIONAL = (
     "vocabulary_id",
     "vocabulary_text",
     "due_step",
+    "skipped_step",
+    "skipped_why",
     *(dataset.name for dataset in (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS)),
 )
-_OPTIONAL_ATTRIBUTES = ("weights", "texts")
+_OPTIONAL_ATTRIBUTES = ("max_overhead", "weights", "texts")
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")
 _NUMBERS = {"format_version", "max_steps", "max_overhead", "chance", "vocab_size", "model_vocab_size"}
 _JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list, "texts": dict}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from curvewatch.errors import RunFileError
 from curvewatch.observation import Observation
-from curvewatch.runfile.reader import Reader, set_names
+from curvewatch.runfile.reader import Reader, set_names, skipped_in
 from curvewatch.runfile.trust import attribute, read, refused
 from curvewatch.storage.redolog import SUFFIX
 from curvewatch.terminal.forgotten import ForgottenTokens
@@ -143,7 +143,7 @@ class Follower:
             about: dict[str, Any] = {
                 "seconds_T": read(group["seconds"]).astype(np.float64),
                 "planned": np.unique(read(group["planned_step"])),
-                "skipped": tuple(zip(read(group["skipped_step"]).tolist(), read(group["skipped_why"]), strict=True)),
+                "skipped": tuple(skipped_in(group).items()),
                 "max_steps": int(attribute(group.file, "max_steps")) or None,
             }
             notice = self._rewind_if_rewritten(steps_T, times_T)

@@ -1,0 +1,108 @@
+"""Makes the kept run files, with the code of the commit that is checked out where it runs.
+
+    git worktree add /tmp/old COMMIT
+    PYTHONPATH=/tmp/old/src python tests/formats/kept/make.py FORMAT-COMMIT
+
+Old rooms had other names, and old files hold less: what a version does not know is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STEPS = (0, 5, 7)
+N = 9
+TEXTS = {1: " the", 2: " sea", 3: "<b>", 4: "ä", 5: "\n"}
+
+
+def find(name: str, *modules: str) -> Any:
+    """The first module of that name that this version has something in; None if there is none."""
+    for module in modules:
+        try:
+            return getattr(import_module(f"curvewatch.{module}"), name)
+        except (ImportError, AttributeError):
+            continue
+    return None
+
+
+def values(step: int) -> tuple[Any, Any, Any]:
+    """Surprisal, correctness, entropy: numbers that tell step and token."""
+    surprisal = (step + np.arange(N) / 1000).astype(np.float32)
+    return surprisal, np.arange(N) % 3 == step % 3, (surprisal / 2).astype(np.float32)
+
+
+def known(kind: Any, **settings: Any) -> Any:
+    """An object of a dataclass, with those of the settings that this version's has."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{name: value for name, value in settings.items() if name in names})
+
+
+def write(path: Path, *, whole: bool) -> None:
+    """A run file: `plain` is the least that there is, `whole` all that the version knows."""
+    TokenSet = find("TokenSet", "tokens")
+    RunFile = find("RunFile", "runfile.writer", "runfile")
+    Observation = find("Observation", "observation")
+    SetRecord, RunPlan, Row = (
+        find(name, "runfile.records", "records", "runfile.writer", "runfile")
+        for name in ("SetRecord", "RunPlan", "Row")
+    )
+    Counted, Sample = find("Counted", "runfile.records", "records"), find("Sample", "observation", "sampled")
+    Sample = Sample or find("Sample", "sampling.sample", "sampling")
+    tokens = TokenSet.from_sequences([[1, 2, 3, 4, 5], [5, 4, 3], [2, 2, 2, 1]], vocab_size=8)
+    if whole:
+        parts = {name: getattr(tokens, name) for name in ("ids", "starts", "sequence_index", "position")}
+        tokens = TokenSet(**parts, vocab_size=8, made_by=tokens.made_by, vocabulary=TEXTS)
+        if hasattr(tokens, "label"):
+            tokens = annotated(tokens)
+    assert len(tokens) == N
+    counted = (
+        Counted(np.unique(tokens.target), np.array([9.0, 8, 7, 6, 5]), training=True) if whole and Counted else None
+    )
+    record = known(SetRecord, tokens=tokens, model_vocab_size=16, scorer={"batch_size": 4}, counted=counted)
+    planned = {"planned_steps": np.array([0, 5, 6, 9]), "schedule": "kept"}
+    plan = known(
+        RunPlan, max_steps=10, **planned, provenance={"host": {"name": "kept"}},
+        max_overhead=0.05 if whole else None, weights="training",
+    )  # fmt: skip
+    file = RunFile.start(path, {"eval": record}, plan, -1)
+    for step in STEPS:
+        row = {"step": step, "seconds": 0.5, "time": 1e9 + step, "due_step": 6 if step == 7 else step}
+        counts = {"eval": np.arange(5) + step} if counted is not None else {}
+        file.append(known(Row, **row, observations={"eval": Observation(*values(step))}, counts=counts))
+        if whole and step == 5 and hasattr(file, "save_counts"):
+            file.save_counts(6, {"eval": np.arange(5) + 6})
+    if whole and hasattr(file, "skip"):
+        file.skip(9, "over budget ä")
+    if whole and Sample is not None and hasattr(file, "add_samples"):
+        text = {"step": 7, "prompt_index": 0, "text": " the sea", "token_ids": (1, 2), "repetition_length": 0}
+        file.add_samples([known(Sample, **text, status="length", prompt="By")])
+    file.close()
+
+
+def annotated(tokens: Any) -> Any:
+    """With texts, a label and a span."""
+    from curvewatch.tokens.annotations import Annotations
+    from curvewatch.tokens.labels import originals_of
+
+    originals = originals_of(tokens)
+    tokens = tokens.with_annotations(Annotations(originals, originals.n_bytes(tokens.scored)))
+    return tokens.label("sea", "sea").with_spans([[(4, 8, "water", "noun")], [], []])
+
+
+if __name__ == "__main__":
+    folder = Path(__file__).parent / sys.argv[1]
+    folder.mkdir(exist_ok=True)
+    for name in ("plain", "whole"):
+        with tempfile.TemporaryDirectory() as temporary:
+            made = Path(temporary) / "curves.h5"
+            write(made, whole=name == "whole")
+            (folder / f"{name}.h5.gz").write_bytes(gzip.compress(made.read_bytes(), 9, mtime=0))
+            print(folder.name, name, made.stat().st_size, (folder / f"{name}.h5.gz").stat().st_size)
