@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from curvewatch import Observation, RunFile, Schedule, TokenSet
-from curvewatch.runfile.writer import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
 
 VOCABULARY = 50_004
 CHANCE = float(np.log2(VOCABULARY))

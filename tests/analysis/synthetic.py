@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from curvewatch import Observation, RunFile, TokenSet
-from curvewatch.runfile.writer import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
 
 VOCABULARY = 64
 WORDS = {i: f" word{i}" for i in range(VOCABULARY)} | {5: " the", 6: "."}

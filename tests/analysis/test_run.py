@@ -13,7 +13,7 @@ from curvewatch import Observation, Run, RunFile, open_run
 from curvewatch.analysis.cache import cache_path
 from curvewatch.analysis.moment import Moment, gather
 from curvewatch.measures import MeasureTable, measure_curves, smooth_curves
-from curvewatch.runfile.writer import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
 from tests.analysis.synthetic import VOCABULARY, row, schedule, token_set, write_run
 
 

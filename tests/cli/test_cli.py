@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from curvewatch import Run, RunFile, open_run
 from curvewatch.cli.app import app
-from curvewatch.runfile.writer import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
 from tests.analysis.synthetic import VOCABULARY, row, schedule, token_set, write_run
 
 
@@ -193,7 +193,7 @@ def test_doctor_repairs_what_a_crash_left(tmp_path: Path) -> None:
     code = f"""
 import os, numpy as np
 from curvewatch import RunFile
-from curvewatch.runfile.writer import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
 from tests.analysis.synthetic import row, schedule, token_set
 tokens, steps = token_set(20), schedule(12)
 file = RunFile.start({str(tmp_path / "dies.h5")!r}, {{"eval": SetRecord(tokens, 64, {{"batch_size": 1}})}},

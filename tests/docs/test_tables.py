@@ -43,6 +43,20 @@ def attribute_rows() -> list[str]:
     return [f"| `{name}` | {where} | {about} |" for where, names in parts for name, about in names.items()]
 
 
+def chunk_rows() -> list[str]:
+    """The table of chunks, as the code has it."""
+    extents = {"step": 100, "token": 10_000, "counted_id": 3000, "label": 3}
+    names = ("surprisal", "correct", "entropy", "step", "training_count", "label_code")
+    shapes = {name: tuple(extents[dim] for dim in layout.BY_NAME[name].dims) for name in names}
+    chunks = {name: layout.chunks(layout.BY_NAME[name], shape) for name, shape in shapes.items()}
+    return [f"| `{name}` | {' x '.join(f'{extent:,}' for extent in chunk)} |" for name, chunk in chunks.items()]
+
+
+def test_the_table_of_chunks():
+    (text,) = [text for text in PAGES.values() if "| chunk at 10,000 tokens, 3,000 of them distinct |" in text]
+    assert "\n".join(["|---|---|", *chunk_rows(), ""]) in text
+
+
 @pytest.mark.parametrize("rows", [key_rows, dataset_rows, attribute_rows])
 def test_the_table_is_on_a_page_and_holds_nothing_else(rows):
     expected = rows()

@@ -31,7 +31,8 @@ import numpy as np
 from curvewatch import TokenSet, open_run
 from curvewatch.errors import CurvewatchError, RunFileError
 from curvewatch.observation import Observation, Sample
-from curvewatch.runfile.writer import Row, RunFile, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.runfile.writer import RunFile
 from curvewatch.tokens.annotations import Annotations
 from curvewatch.tokens.labels import originals_of
 from curvewatch.tokens.spans import Spans

@@ -22,7 +22,7 @@ import pytest
 from curvewatch import RunFile, TokenSet, open_run
 from curvewatch.errors import ForeignFileError, RunFileError
 from curvewatch.runfile import layout
-from curvewatch.runfile.writer import RunPlan, SetRecord
+from curvewatch.runfile.records import RunPlan, SetRecord
 from tests.faults import mutations
 from tests.faults.fuzz_opening import KINDS, build, campaign, use
 

@@ -15,7 +15,8 @@ import pytest
 from curvewatch import TokenSet
 from curvewatch.observation import Sample
 from curvewatch.runfile import layout
-from curvewatch.runfile.writer import Counted, RunFile, RunPlan, SetRecord
+from curvewatch.runfile.records import Counted, RunPlan, SetRecord
+from curvewatch.runfile.writer import RunFile
 from tests.support.files import row
 
 READERS = {

@@ -13,7 +13,7 @@ import xarray
 
 from curvewatch import FileBusyError, ForeignFileError, RunFileError, TokenSet, TokenSetMismatchError, open_run
 from curvewatch.runfile import layout
-from curvewatch.runfile.writer import Row
+from curvewatch.runfile.records import Row
 from tests.support.files import observation, row, start, write
 from tests.support.models import VOCABULARY, random_tokens
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from curvewatch import Observation, RunFile, TokenSet
-from curvewatch.runfile.writer import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
 
 from .models import VOCABULARY, random_tokens
 

@@ -24,7 +24,7 @@ from curvewatch.errors import FileBusyError
 from curvewatch.live import Live, LiveMetrics
 from curvewatch.live.given import given_for
 from curvewatch.measures.frequency import TargetTypes
-from curvewatch.runfile.writer import Counted, Row, RunPlan, SetRecord
+from curvewatch.runfile.records import Counted, Row, RunPlan, SetRecord
 from curvewatch.terminal import Follower, State
 from curvewatch.terminal.app import WatchApp
 from curvewatch.terminal.chart import Frame, Line, StepAxis

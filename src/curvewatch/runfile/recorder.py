@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from curvewatch.forks import tell_in_child
 from curvewatch.observation import Sample
-from curvewatch.runfile.writer import Row, RunFile
+from curvewatch.runfile.records import Row
+from curvewatch.runfile.writer import RunFile
 
 logger = logging.getLogger("curvewatch")
 

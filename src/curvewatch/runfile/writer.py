@@ -32,10 +32,7 @@ from curvewatch.runfile.datasets import (
     write_plan,
 )
 from curvewatch.runfile.matching import check_same, check_weights, weights_of
-from curvewatch.runfile.records import Counted as Counted
-from curvewatch.runfile.records import Row as Row
-from curvewatch.runfile.records import RunPlan as RunPlan
-from curvewatch.runfile.records import SetRecord as SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
 from curvewatch.runfile.trust import refused
 from curvewatch.storage.journal import JournaledFile, snapshot
 

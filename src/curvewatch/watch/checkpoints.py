@@ -19,7 +19,8 @@ import numpy as np
 from curvewatch.analysis.run import Run, open_run
 from curvewatch.errors import CurvewatchError, RunFileError
 from curvewatch.runfile.layout import DEFAULT_SET
-from curvewatch.runfile.writer import Row, RunFile, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.runfile.writer import RunFile
 from curvewatch.scoring.scorer import Scorer
 from curvewatch.scoring.undisturbed import device_of, unwrap
 from curvewatch.tokens.tokenset import TokenSet

@@ -15,7 +15,8 @@ from curvewatch.live.given import Given
 from curvewatch.live.showing import Showing
 from curvewatch.observation import Observation
 from curvewatch.runfile.recorder import Recorder, release
-from curvewatch.runfile.writer import Row, RunFile, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.runfile.writer import RunFile
 
 Counts = Mapping[str, NDArray[Any]]
 
