@@ -14,15 +14,16 @@ What is seen of the watched tokens, none of which is trained on:
   n-gram      the n-gram model of the training text whose surprisals are most like the model's
 """.rstrip()
 
+EARLIEST = 10
 # A model that has learned nothing is like none.
 ALIKE = 0.3
 
 
 def story(every: int = 50, name: str = "eval") -> Callable[[dict[str, float], int], None]:
-    """Returns a function `log(scalars, step)` that prints a line at step 0 and about every so many steps.
+    """Returns a function `log(scalars, step)` that prints a line now and then, more often in the first steps.
 
     Args:
-        every: Steps from one line to the next.
+        every: Steps from one line to the next; before that many the distance doubles.
         name: Of the token set.
     """
     next_step = 0
@@ -33,7 +34,7 @@ def story(every: int = 50, name: str = "eval") -> Callable[[dict[str, float], in
             return
         if next_step == 0:
             tqdm.write(LEGEND + "\n")
-        next_step = (step // every + 1) * every
+        next_step = max(EARLIEST, 2 * step) if 2 * step < every else (step // every + 1) * every
         tqdm.write(line(scalars, step, name))
 
     return log

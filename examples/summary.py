@@ -134,21 +134,24 @@ def _print_places(path: Path, run: Run, wandb_folder: str | None) -> None:
     report = path.with_suffix(".report.html")
     if not report.exists() or report.stat().st_mtime < path.stat().st_mtime:
         write_report([run], report)
-    curvewatch = _command("curvewatch")
     _head("Where things are")
     print("The run file:", path)
-    print("The report:  ", report, "(open it in a browser)")
+    print("The report:  ", report)
     if wandb_folder is not None:
         print("The W&B run: ", wandb_folder)
-    commands = {
-        f"{curvewatch} watch {path}": "a run as it trains, or now, looking back",
-        f"{curvewatch} show {path} 0": "one token",
-        f"{curvewatch} table {path} --sort forgettability -n 10": "the measures of tokens",
-    }
-    if wandb_folder is not None:
-        commands[f"{_command('wandb')} leet {wandb_folder}"] = "what W&B has of it, in the terminal"
-        commands[f"{_command('wandb')} sync {wandb_folder}"] = "sends it to W&B, if the run was offline"
-    print("\nTry next:", *(f"  {command}  # {what}" for command, what in commands.items()), sep="\n")
+        print(f"              {_command('wandb')} leet {wandb_folder}  # in the terminal")
+        print(f"              {_command('wandb')} sync {wandb_folder}  # sends it, if the run was offline")
+    curvewatch = _command("curvewatch")
+    _head("Three things to do next")
+    print(f"1. Open the report in a browser: {report}")
+    print("2. Ask the file. What was forgotten most, what does one of these look like, how did it go?")
+    print(f"     {curvewatch} table {path} --sort forgettability -n 10")
+    print(f"     {curvewatch} show {path} 0")
+    print(f"     {curvewatch} watch {path}")
+    print("3. Watch a training of your own. Three lines in its script (README.md; docs/start has each host):")
+    print("     tokens = TokenSet.from_text(text, tokenizer)")
+    print('     callback = CurveWatchCallback(tokens, "curves.h5")')
+    print("     trainer = Trainer(..., callbacks=[callback])")
 
 
 def _spread(steps: np.ndarray, n: int = 9) -> np.ndarray:

@@ -34,6 +34,12 @@ class Comparison:
     cross: CrossRun
     notes: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        from curvewatch.analysis.card import comparison_card
+        from curvewatch.display import shown
+
+        return shown(lambda: comparison_card(self), "Comparison")
+
     def correlations(self) -> list[tuple[str, float, float, float, int]]:
         """Mean, smallest and largest correlation over pairs of runs and fewest tokens they rest on, by measure."""
         upper = np.triu_indices(len(self.names), 1)

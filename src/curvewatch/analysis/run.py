@@ -94,6 +94,12 @@ class Run(Reader):
 
         return drawn(self.curve(i), width, height)
 
+    def _repr_html_(self) -> str:
+        from curvewatch.analysis.card import run_card
+        from curvewatch.display import shown
+
+        return shown(lambda: run_card(self), f"Run {self.path.name}")
+
     def select(self, **conditions: Any) -> NDArray[np.int64]:
         """Indices of the tokens that fulfil all conditions; see `analysis.select.select` for what can be asked.
 

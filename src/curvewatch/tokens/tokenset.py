@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from curvewatch.display import shown
 from curvewatch.tokens import saved
 from curvewatch.tokens import text as text_room
 from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.card import set_card
 from curvewatch.tokens.constructors import Constructors
 from curvewatch.tokens.given import check_parts
 from curvewatch.tokens.labels import Label, label_of
@@ -258,6 +260,9 @@ class TokenSet(Constructors):
             return dict(self.vocabulary) if self.vocabulary is not None else None
         unique = np.unique(self.ids)
         return dict(zip(unique.tolist(), text_room.token_texts(self.tokenizer, unique), strict=True))
+
+    def _repr_html_(self) -> str:
+        return shown(partial(set_card, self), "TokenSet")
 
     # ------------------------------------------------------------------ on disk
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from curvewatch.display import card, marked
+
 if TYPE_CHECKING:
     from curvewatch.tokens.tokenset import TokenSet
 
@@ -21,6 +23,10 @@ class TokenView:
 
     def __str__(self) -> str:
         return f"{self.context}⟦{self.target}⟧"
+
+    def _repr_html_(self) -> str:
+        where = f"token {self.index:,}, sequence {self.sequence_index:,}, position {self.position:,}"
+        return card(where, [], marked(self.context, self.target))
 
 
 def view_of(tokens: TokenSet, i: int, width: int | None = None) -> TokenView:
