@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from curvewatch.analysis.moment import Moment
 from curvewatch.measures import MeasureWarning, SmoothedCurves, measure_curves, smooth_curves
 from curvewatch.runfile.reader import Reader
 from curvewatch.tokens.view import TokenView, view_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +57,16 @@ class TokenCurve:
         return drawn(self)
 
     __repr__ = __str__
+
+    def plot(self) -> Figure:
+        """The curve as a matplotlib figure, which can be changed.
+
+        Raises:
+            ImportError: Without matplotlib, which comes with `curvewatch[analysis]`.
+        """
+        from curvewatch.analysis.figures import curve_figure
+
+        return curve_figure(self)
 
     def _repr_svg_(self) -> str | None:
         """How a notebook shows it; None without matplotlib, and then it is shown as text."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,7 +18,10 @@ from curvewatch.analysis.frames import need
 from curvewatch.analysis.style import CHANCE, DIVERGING, run_colour
 from curvewatch.analysis.summary import QUANTILES
 
-if TYPE_CHECKING:  # a curve draws itself with what is here
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    # A curve draws itself with what is here.
     from curvewatch.analysis.curve import TokenCurve
 
 WIDTH = 3.3  # inches: a column of a two-column page
@@ -43,6 +47,15 @@ STYLE = {
 
 def save_curve(curve: TokenCurve, path: str | os.PathLike[str] | IO[str]) -> None:
     """Draws one token's curve to `path` (.png, .svg or .pdf), or as SVG to an open file."""
+    _save(curve_figure(curve), path)
+
+
+def curve_figure(curve: TokenCurve) -> Figure:
+    """One token's curve as a matplotlib figure, which can be changed, and which notebooks show.
+
+    Raises:
+        ImportError: Without matplotlib.
+    """
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -63,7 +76,30 @@ def save_curve(curve: TokenCurve, path: str | os.PathLike[str] | IO[str]) -> Non
         before = " ".join(curve.token.context.split())[-48:]
         axes.set_title(_plain(f"…{before}⟦{curve.token.target}⟧"), loc="left", fontsize=7)
 
-    _saved(draw, path, (WIDTH * 1.3, 2.3))
+    return _drawn(draw, (WIDTH * 1.3, 2.3))
+
+
+def figure(findings: Findings, name: str = "surprisal") -> Figure:
+    """One of the figures as a matplotlib figure, which can be changed, and which notebooks show.
+
+    Args:
+        findings: Of one run or several.
+        name: One of `FIGURES`.
+
+    Raises:
+        ImportError: Without matplotlib.
+        ValueError: If there is no such figure, or not of one run.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"name={name!r}: no such figure. There are {', '.join(FIGURES)}.")
+    if name == "cross_run" and findings.comparison is None:
+        raise ValueError(
+            "name='cross_run': it compares runs. Give several of one token set: run.plot('cross_run', other)."
+        )
+    # With step 0 alone, or nothing, there is no axis of steps to draw on.
+    empty = all((one.moment.steps_T <= 0).all() for one in findings.runs)
+    draw, size = FIGURES[name]
+    return _drawn(_nothing if empty else lambda figure: draw(figure, findings), size)
 
 
 def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
@@ -79,32 +115,36 @@ def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequenc
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    drawings: list[tuple[str, Callable[[Any], None], tuple[float, float]]] = [
-        ("surprisal", lambda f: _surprisal(f, findings), (WIDTH, 2.2)),
-        ("accuracy", lambda f: _accuracy(f, findings), (WIDTH, 2.2)),
-        ("acquisition", lambda f: _acquisition(f, findings), (WIDTH, 2.2)),
-        ("distributions", lambda f: _distributions(f, findings), (2 * WIDTH, 2.2)),
-        ("dataset_map", lambda f: _map(f, findings), (WIDTH, 2.6)),
-        ("correlations", lambda f: _correlations(f, findings), (WIDTH, 3.0)),
-    ]
-    if findings.comparison is not None:
-        drawings.append(("cross_run", lambda f: _cross_run(f, findings), (WIDTH, 2.2)))
-    # With step 0 alone, or nothing, there is no axis of steps to draw on.
-    empty = all((one.moment.steps_T <= 0).all() for one in findings.runs)
     paths = []
-    for name, draw, size in drawings:
+    for name in FIGURES:
+        if name == "cross_run" and findings.comparison is None:
+            continue
+        drawn = figure(findings, name)
         for ending in formats:
             paths.append(folder / f"{name}.{ending}")
-            _saved(_nothing if empty else draw, paths[-1], size)
+            _save(drawn, paths[-1])
     return paths
 
 
-def _saved(draw: Callable[[Any], None], path: str | os.PathLike[str] | IO[str], size: tuple[float, float]) -> None:
-    matplotlib = need("matplotlib", "figures")
-    figure_room = need("matplotlib.figure", "figures")
+def _drawn(draw: Callable[[Any], None], size: tuple[float, float]) -> Figure:
+    matplotlib, room = need("matplotlib", "figures"), need("matplotlib.figure", "figures")
+
+    class Shown(room.Figure):  # type: ignore[misc, name-defined]
+        """A figure without a window, which notebooks show without being asked to."""
+
+        def _repr_png_(self) -> bytes:
+            picture = BytesIO()
+            self.savefig(picture, dpi=150, format="png")
+            return picture.getvalue()
+
     with matplotlib.rc_context(STYLE):
-        figure = figure_room.Figure(figsize=size, layout="constrained")
+        figure: Figure = Shown(figsize=size, layout="constrained")
         draw(figure)
+    return figure
+
+
+def _save(figure: Figure, path: str | os.PathLike[str] | IO[str]) -> None:
+    with need("matplotlib", "figures").rc_context(STYLE):
         figure.savefig(path, dpi=300, format=None if isinstance(path, (str, os.PathLike)) else "svg")
 
 
@@ -223,3 +263,15 @@ def _cross_run(figure: Any, findings: Findings) -> None:
     axes.set_ylabel("correlation of surprisal")
     axes.set_ylim(top=1)
     _steps_axis(axes)
+
+
+FIGURES: dict[str, tuple[Callable[[Any, Findings], None], tuple[float, float]]] = {
+    "surprisal": (_surprisal, (WIDTH, 2.2)),
+    "accuracy": (_accuracy, (WIDTH, 2.2)),
+    "acquisition": (_acquisition, (WIDTH, 2.2)),
+    "distributions": (_distributions, (2 * WIDTH, 2.2)),
+    "dataset_map": (_map, (WIDTH, 2.6)),
+    "correlations": (_correlations, (WIDTH, 3.0)),
+    "cross_run": (_cross_run, (WIDTH, 2.2)),
+}
+"""By name: what draws it, and its size in inches. The last takes several runs."""

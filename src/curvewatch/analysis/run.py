@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from curvewatch.runfile.reader import Reader
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from curvewatch.analysis.curve import TokenCurve
     from curvewatch.measures import MeasureTable
 
@@ -93,6 +95,25 @@ class Run(Reader):
         from curvewatch.analysis.characters import drawn
 
         return drawn(self.curve(i), width, height)
+
+    def plot(self, name: str = "surprisal", *others: Reader) -> Figure:
+        """One of the report's figures as a matplotlib figure, which can be changed.
+
+        For example `run.plot("acquisition").axes[0].set_title("mine")`.
+
+        Args:
+            name: surprisal, accuracy, acquisition, distributions, dataset_map or correlations; with others cross_run.
+            others: Further runs of the same token set, drawn beside this one.
+
+        Raises:
+            ImportError: Without matplotlib, which comes with `curvewatch[analysis]`.
+            ValueError: If there is no such figure, or a run stands there twice.
+            TokenSetMismatchError: If the runs' token sets differ.
+        """
+        from curvewatch.analysis.figures import figure
+        from curvewatch.analysis.findings import gather_findings
+
+        return figure(gather_findings([self, *others]), name)
 
     def _repr_html_(self) -> str:
         from curvewatch.analysis.card import run_card
