@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from curvewatch.analysis.curve import TokenCurve
+    from curvewatch.analysis.units import Units
     from curvewatch.measures import MeasureTable
 
 
@@ -48,25 +49,49 @@ class Run(Reader):
     """
 
     def measures(
-        self, *, paper: bool = False, refresh: bool = False, progress: Callable[[int, int], None] | None = None
+        self,
+        *,
+        unit: str = "token",
+        paper: bool = False,
+        refresh: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> MeasureTable:
-        """Every measure of every token, as of this moment's rows.
+        """Every measure of every token, as of this moment's rows; or of every span of a kind.
 
         Computed once and kept beside the file (`<file>.<set>.measures.npz`), with everything that went in; when rows
         came or changed, or the code of the measures did, it is computed anew. A folder that can't be written costs
         only the time of doing it again.
 
         Args:
+            unit: "token", or a kind of span: "word", "answer", ...; see `units`.
             paper: The values of the paper's released code; see `measures.measure_curves`.
             refresh: Compute it even if it is kept.
             progress: Called with the number of tokens done and in all.
 
+        Raises:
+            KeyError: If the token set has no such spans, naming those there are.
+
         Warns:
             MeasureWarning: What the reader should know before trusting a column; also in `table.info.warnings`.
         """
+        if unit != "token":
+            return self.units(unit).measures(paper=paper, progress=progress)
         from curvewatch.analysis.cache import measures_of
 
         return measures_of(self, paper=paper, refresh=refresh, progress=progress)
+
+    def units(self, kind: str) -> Units:
+        """The spans of one kind (words, answers, replies, ...) with curves and measures of their own.
+
+        Args:
+            kind: One of `run.tokens.spans.kinds`.
+
+        Raises:
+            KeyError: If the token set has no such spans, naming those there are.
+        """
+        from curvewatch.analysis.units import Units
+
+        return Units(self, kind)
 
     def curve(self, i: int) -> TokenCurve:
         """One token's curve: raw, smoothed, with its measures and its context.

@@ -73,12 +73,12 @@ class AcquisitionGrid:
         # One point of each interval that has any: the lowest of them is at least as high as the lowest of all.
         self._some_SK = basis_GK[[start for start, end in pairwise(starts) if start < end]]
 
-    def search(self, fit: Fit, chance: float, *, paper: bool = False) -> Acquisition:
+    def search(self, fit: Fit, chance: float | Float64, *, paper: bool = False) -> Acquisition:
         """Returns the age of acquisition of a block of fitted curves.
 
         Args:
             fit: The block.
-            chance: log2 of the vocabulary size, bits.
+            chance: log2 of the vocabulary size, bits; one number, or one for each curve.
             paper: A token never below chance gets the last step as its age, as in the released code; the status
                 still says `never`.
         """

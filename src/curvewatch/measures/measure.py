@@ -40,18 +40,20 @@ class Measurer:
         self,
         steps_T: NDArray[Any],
         *,
-        chance: float,
+        chance: float | ArrayLike,
         max_steps: float | None = None,
         paper: bool = False,
         road: Road = "float64",
         margin: float = 1.0,
     ) -> None:
         """Prepares what all tokens share; the arguments are those of `measure_curves`."""
-        if not (np.isfinite(chance) and chance > 0):
-            raise ValueError(f"chance is {chance}; it is log2 of the vocabulary size, a positive number of bits.")
+        chances = np.asarray(chance, np.float64)
+        if not (np.isfinite(chances) & (chances > 0)).all():
+            raise ValueError(f"chance is {chances}; it is log2 of the vocabulary size, a positive number of bits.")
         if max_steps is not None and not max_steps > 0:
             raise ValueError(f"max_steps is {max_steps}; give the planned number of training steps, or None.")
-        self.steps_T, self.chance, self.paper, self.road, self.margin = steps_T, float(chance), paper, road, margin
+        self.steps_T, self.paper, self.road, self.margin = steps_T, paper, road, margin
+        self.chance: float | NDArray[np.float64] = float(chances) if chances.ndim == 0 else chances
         self.max_steps = max_steps if max_steps is not None or not steps_T.size else float(steps_T[-1])
         self.window = final_window(steps_T, self.max_steps or 0.0, paper=paper)
         # log10 of step 0 is -inf: it is stored, and left out of every fit.
@@ -63,27 +65,36 @@ class Measurer:
             self._grid = AcquisitionGrid(self.smoother.basis, dtype=self.smoother.dtype)
             self._exact_grid = AcquisitionGrid(self.smoother.basis)
 
-    def fit(self, curves_TN: Floats) -> tuple[Fit, Acquisition]:
-        """Returns the fitted curves of a block and when they were acquired; rounding decides neither."""
+    def fit(self, curves_TN: Floats, tokens: slice = slice(None)) -> tuple[Fit, Acquisition]:
+        """Returns the fitted curves of a block and when they were acquired; rounding decides neither.
+
+        Args:
+            curves_TN: Surprisal, bits.
+            tokens: Which tokens of the run they are, where each has a chance of its own.
+        """
         assert self.smoother is not None
+        chance = self.chance[tokens] if isinstance(self.chance, np.ndarray) else self.chance
         curves_FN = curves_TN[self.fitted]
         fit = self.smoother.fit(curves_FN)
-        acquisition = self._grid.search(fit, self.chance, paper=self.paper)
+        acquisition = self._grid.search(fit, chance, paper=self.paper)
         again = np.flatnonzero(acquisition.doubtful_N)
         if again.size:
             exact = self.smoother.exact.fit(curves_FN[:, again])
             fit.overwrite(again, exact)
-            exactly = self._exact_grid.search(exact, self.chance)
+            exactly = self._exact_grid.search(exact, chance[again] if isinstance(chance, np.ndarray) else chance)
             for name in Acquisition._fields:
                 getattr(acquisition, name)[again] = getattr(exactly, name)
         return fit, acquisition
 
-    def measure(self, curves_TN: Floats, correct_TN: NDArray[np.bool_] | None = None) -> tuple[Columns, Fit | None]:
+    def measure(
+        self, curves_TN: Floats, correct_TN: NDArray[np.bool_] | None = None, tokens: slice = slice(None)
+    ) -> tuple[Columns, Fit | None]:
         """Returns the columns of the table for one block, and its fit if there is one.
 
         Args:
             curves_TN: Surprisal, bits.
             correct_TN: Whether each target was the arg-max; None where that is not known.
+            tokens: Which tokens of the run they are, where each has a chance of its own.
         """
         n = curves_TN.shape[1]
         columns: Columns = {
@@ -96,11 +107,11 @@ class Measurer:
             columns["acquisition_status"] = np.full(n, UNFITTED, np.int8)
             columns["forgetting_events_threshold"] = columns["smoothing_lambda"] = np.full(n, np.nan)
             return columns | self._top1_measures(n, correct_TN), None
-        smoothed, fit = self._smoothed_measures(curves_TN, self.smoother)
+        smoothed, fit = self._smoothed_measures(curves_TN, self.smoother, tokens)
         return columns | smoothed | self._top1_measures(n, correct_TN), fit
 
-    def _smoothed_measures(self, curves_TN: Floats, smoother: Smoother) -> tuple[Columns, Fit]:
-        fit, acquired = self.fit(curves_TN)
+    def _smoothed_measures(self, curves_TN: Floats, smoother: Smoother, tokens: slice) -> tuple[Columns, Fit]:
+        fit, acquired = self.fit(curves_TN, tokens)
         smoothed_TN = fit.at(smoother.basis_TK)
         rises_N = forgettability(smoothed_TN)
         events_N = threshold_events(smoothed_TN, acquired.threshold_N, margin=self.margin, rises_N=rises_N)
@@ -164,7 +175,7 @@ def measure_curves(
     surprisal_TN: CurvesLike | ArrayLike,
     steps: ArrayLike,
     *,
-    chance: float,
+    chance: float | ArrayLike,
     max_steps: float | None = None,
     correct: CurvesLike | ArrayLike | None = None,
     paper: bool = False,
@@ -184,7 +195,7 @@ def measure_curves(
     Args:
         surprisal_TN: Surprisal, bits, shape [step, token]: an array or an h5py dataset, which is read in blocks.
         steps: Training steps of the rows, increasing. Step 0 is left out of fits.
-        chance: log2 of the vocabulary size, bits.
+        chance: log2 of the vocabulary size, bits; of units of several tokens one for each, shape [N].
         max_steps: Planned length of training, which the last quarter is counted from; None takes the last scored
             step, which is wrong for a run that is not over.
         correct: Whether each target was the arg-max, same shape; without it the top-1 columns are NaN.
@@ -207,19 +218,21 @@ def measure_curves(
     correct_TN = blocks.check_correct(correct, curves_TN)
     road = blocks.choose_road(curves_TN, dtype, paper=paper)
     measurer = Measurer(steps_T, chance=chance, max_steps=max_steps, paper=paper, road=road, margin=margin)
+    if isinstance(measurer.chance, np.ndarray) and measurer.chance.shape != (curves_TN.shape[1],):
+        raise ValueError(f"chance has shape {measurer.chance.shape}; one number, or one for each column, is expected.")
     messages: list[str] = []
     for note in measurer.notes():
         blocks.warn(note, messages)
 
     n_tokens = curves_TN.shape[1]
-    no_tokens, _ = measurer.measure(np.empty((steps_T.size, 0), road))
+    no_tokens, _ = measurer.measure(np.empty((steps_T.size, 0), road), tokens=slice(0, 0))
     columns = {name: np.empty(n_tokens, column.dtype) for name, column in no_tokens.items()}
     for tokens in blocks.token_blocks(curves_TN, block_tokens):
         block_TN = blocks.read(curves_TN, tokens, road)
         block_correct_TN = blocks.read_correct(correct_TN, tokens)
         for part, out in blocks.parts(tokens, blocks.fit_width(steps_T.size)):
             part_columns, _ = measurer.measure(
-                block_TN[:, part], None if block_correct_TN is None else block_correct_TN[:, part]
+                block_TN[:, part], None if block_correct_TN is None else block_correct_TN[:, part], out
             )
             for name, values_N in part_columns.items():
                 columns[name][out] = values_N
@@ -237,7 +250,7 @@ def measure_curves(
         max_steps_planned=max_steps is not None,
         window_rows=rows,
         opportunities=max(0, steps_T.size - 1),
-        chance=float(chance),
+        chance=measurer.chance if isinstance(measurer.chance, float) else float("nan"),
         margin=margin,
         paper=paper,
         precision=road,

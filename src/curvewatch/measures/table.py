@@ -44,7 +44,7 @@ class MeasureInfo:
         max_steps_planned: Whether it was given. If not, it is the last scored step.
         window_rows: Scored steps in the last quarter of training.
         opportunities: Successive pairs of observations: the most top-1 forgetting events a token can have.
-        chance: Surprisal of a uniform guess, bits.
+        chance: Surprisal of a uniform guess, bits; NaN where each column has its own.
         margin: Hysteresis of the threshold events, bits.
         paper: Whether the values are those of the paper's released code.
         precision: "float32" or "float64".

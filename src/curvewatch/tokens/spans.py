@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,10 @@ class Spans:
                 values[chosen] if isinstance(values, np.ndarray) else tuple(values[i] for i in chosen.tolist())
             )
         return Spans(**parts)
+
+    def moved(self, by: int) -> Spans:
+        """The same in a set whose tokens are counted from elsewhere."""
+        return replace(self, first=(self.first + by).astype(np.int32))
 
     def and_others(self, others: Spans) -> Spans:
         """These and others, in order; the given order is kept among spans that begin and end alike."""
