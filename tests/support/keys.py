@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from curvewatch.live import HISTOGRAMS, METRICS, WATCH_METRICS
 from curvewatch.live.keys import ALL_KEYS
 
-_WILD = {"<set>": r"[^/]+", "<band>": r"[^/]+", "<n>": r"\d+", "<i> <text>": r"\d+[^/]*"}
+_WILD = {"<set>": r"[^/]+", "<band>": r"[^/]+", "<n>": r"\d+", "<i> <text>": r"\d+[^/]*",
+         **dict.fromkeys(("<label>", "<value>", "<kind>", "<group>"), r"[^/]+")}  # fmt: skip
 # A histogram or table that is read back has its parts behind a dot.
 _PARTS = r"(\..+|_table(\..+)?)?"
 

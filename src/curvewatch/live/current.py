@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curvewatch.live.frequency import BandMetrics
+from curvewatch.live.groups import LabelMetrics, SpanMetrics, flags_of
 from curvewatch.live.metrics import Histogram, Metrics, mean, median_of_counts, percentile, plain, sorted_finite
 from curvewatch.live.resemblance import NgramResemblance
 from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.measures.frequency import TargetTypes
 from curvewatch.observation import Observation
+from curvewatch.tokens.annotations import bits_per_byte, why_no_bits_per_byte
+from curvewatch.tokens.tokenset import TokenSet
 
 
 class LiveMetrics:
@@ -32,6 +35,7 @@ class LiveMetrics:
         types: The distinct targets, for metrics by frequency; None for none.
         n_bands: Frequency bands.
         ngram_surprisal_nN: Surprisal of n-gram models for n = 1, 2, ..., bits, shape [n, N]; None for none.
+        tokens: The set itself, for metrics of what its tokens mean (bytes, labels, spans); None for none.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class LiveMetrics:
         types: TargetTypes | None = None,
         n_bands: int = 3,
         ngram_surprisal_nN: ArrayLike | None = None,
+        tokens: TokenSet | None = None,
     ) -> None:
         self.chance = chance
         self.top1 = Top1Forgetting(n_tokens)
@@ -50,6 +55,9 @@ class LiveMetrics:
         self.threshold = ThresholdForgetting(n_tokens, threshold=chance / 2)
         self.bands = BandMetrics(types, n_bands) if types is not None else None
         self._ngrams = NgramResemblance(ngram_surprisal_nN) if ngram_surprisal_nN is not None else None
+        self._labels = LabelMetrics(tokens.labels) if tokens is not None and tokens.labels else None
+        self._spans = SpanMetrics(tokens.spans, chance) if tokens is not None and len(tokens.spans) else None
+        self._text = tokens if tokens is not None and why_no_bits_per_byte(tokens) is None else None
         self._last_decade = float(np.log10(max_steps)) if max_steps is not None and max_steps > 1 else 7.0
 
     def replay(self, rows: Iterable[tuple[int, Observation]]) -> None:
@@ -66,6 +74,8 @@ class LiveMetrics:
         """
         self.top1.update(step, observation.correct)
         self.threshold.update(step, observation.surprisal_bits)
+        if self._spans is not None:
+            self._spans.advance(step, observation)
 
     def update(self, step: int, observation: Observation, counts_D: NDArray[Any] | None = None) -> Metrics:
         """Takes the next observation.
@@ -76,8 +86,10 @@ class LiveMetrics:
             counts_D: Occurrences of each distinct target in the training text so far; None if they are not known.
 
         Returns:
-            The metrics now, keys as in `METRICS`, `BAND_METRICS`, `NGRAM_METRICS` and `HISTOGRAMS`.
+            The metrics now, keys as in `METRICS`, `TEXT_SET_METRICS`, `BAND_METRICS`, `LABEL_METRICS`, `SPAN_METRICS`,
+            `ITEM_METRICS`, `NGRAM_METRICS` and `HISTOGRAMS`.
         """
+        before_N = self.top1.previous_N
         self.advance(step, observation)
         y_N = observation.surprisal_bits
         finite_n = sorted_finite(y_N)
@@ -103,6 +115,15 @@ class LiveMetrics:
         }
         if self.bands is not None and counts_D is not None and counts_D.any():
             scalars |= self.bands.update(counts_D, y_N, self.threshold.acquired_N, forgotten_N)
+        if self._text is not None:
+            scalars["bits_per_byte"] = bits_per_byte(self._text, y_N)
+        if self._labels is not None:
+            correct_N = observation.correct
+            event_N = before_N > correct_N if before_N is not None else np.zeros(y_N.size, bool)
+            known_N, acquired_N = self.threshold.known_N, self.threshold.acquired_N
+            scalars |= self._labels.update(y_N, flags_of(correct_N, known_N, acquired_N, forgotten_N, event_N))
+        if self._spans is not None:
+            scalars |= self._spans.update()
         if self._ngrams is not None:
             scalars |= self._ngrams.update(y_N)
         histograms = {

@@ -32,6 +32,40 @@ BAND_METRICS = {
     "frequency/<band>/acquired_share": ("share", "tokens of the band that have been known at some time"),
     "frequency/<band>/forgotten_share": ("share", "tokens of the band with at least one top-1 forgetting event"),
 }
+# Of sets of text whose every position is scored.
+TEXT_SET_METRICS = {"bits_per_byte": ("bit", "surprisal of the whole text for each of its UTF-8 bytes")}
+# For each label of the set, and each of its values; of many values those with most tokens.
+LABEL_METRICS = {
+    "label/<label>/<value>/n_tokens": ("count", "tokens with this value of the label"),
+    "label/<label>/<value>/surprisal_mean": ("bit", "their mean surprisal"),
+    "label/<label>/<value>/accuracy_top1": ("share", "of them that are the model's first choice"),
+    "label/<label>/<value>/known_share": ("share", "of them that are known now"),
+    "label/<label>/<value>/acquired_share": ("share", "of them that have been known at some time"),
+    "label/<label>/<value>/forgotten_share": ("share", "of them with at least one top-1 forgetting event"),
+    "label/<label>/<value>/forgetting_events": ("count", "of them that were the first choice and are not now"),
+}
+# For each kind of span. A span is right where all of its tokens are; its threshold is half of its own chance.
+SPAN_METRICS = {
+    "span/<kind>/n_spans": ("count", "spans of this kind"),
+    "span/<kind>/surprisal_mean": ("bit", "their mean surprisal, summed over the tokens of each"),
+    "span/<kind>/accuracy_top1": ("share", "of them whose every token is the model's first choice"),
+    "span/<kind>/known_share": ("share", "of them that are known now"),
+    "span/<kind>/acquired_share": ("share", "of them that have been known at some time"),
+    "span/<kind>/forgotten_share": ("share", "of them with at least one top-1 forgetting event"),
+    "span/<kind>/forgetting_events": ("count", "of them that were right at the last observation and are not now"),
+}
+# For each kind of pair or question, and each group of them.
+ITEM_METRICS = {
+    "item/<kind>/n_items": ("count", "pairs or questions of this kind"),
+    "item/<kind>/accuracy": ("share", "of them whose right member costs fewest bits; a tie counts half"),
+    "item/<kind>/margin_mean": ("bit", "by how much it costs less than the best of the others, on average"),
+    "item/<kind>/forgetting_events": ("count", "of them that were right at the last observation and are not now"),
+    "item/<kind>/forgotten_share": ("share", "of them with at least one such event"),
+    "item/<kind>/chance": ("share", "that guessing would get right"),
+    "item/<kind>/<group>/n_items": ("count", "those of one group"),
+    "item/<kind>/<group>/accuracy": ("share", "of them that are right"),
+    "item/<kind>/<group>/margin_mean": ("bit", "their mean margin"),
+}
 # For n = 1, 2, ...
 NGRAM_METRICS = {
     "ngram/<n>gram_correlation": ("r", "Pearson correlation of surprisal with that of an n-gram model"),
@@ -86,7 +120,11 @@ TEXT_TABLES = {"samples": ("table", "what the model wrote behind the prompts")}
 
 SET_KEYS = {
     **METRICS,
+    **TEXT_SET_METRICS,
     **BAND_METRICS,
+    **LABEL_METRICS,
+    **SPAN_METRICS,
+    **ITEM_METRICS,
     **NGRAM_METRICS,
     **HISTOGRAMS,
     **SMOOTHED_METRICS,

@@ -51,6 +51,11 @@ class Top1Forgetting:
         """Step of the first observation at which the target was the arg-max; NaN before that."""
         return _steps_of(self._first_N, self._steps)
 
+    @property
+    def previous_N(self) -> BoolArray | None:
+        """Whether each target was the arg-max at the last observation; None before any."""
+        return self._previous_N
+
     def update(self, step: int, correct_N: BoolArray) -> None:
         """Takes the next observation.
 
