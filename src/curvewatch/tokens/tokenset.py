@@ -23,18 +23,18 @@ from curvewatch.tokens import saved
 from curvewatch.tokens import text as text_room
 from curvewatch.tokens.annotations import Annotations
 from curvewatch.tokens.card import set_card
-from curvewatch.tokens.constructors import Constructors
 from curvewatch.tokens.given import check_parts
 from curvewatch.tokens.labels import Label, label_of
 from curvewatch.tokens.originals import Scored
 from curvewatch.tokens.spans import KIND, Spans, place, wishes, words_in
+from curvewatch.tokens.unit_constructors import UnitConstructors
 from curvewatch.tokens.view import TokenView
 
 OBJECTIVES = ("causal",)
 
 
 @dataclass(frozen=True, eq=False)
-class TokenSet(Constructors):
+class TokenSet(UnitConstructors):
     """A fixed evaluation token set: sequences, and in them the N positions whose surprisal is scored.
 
     Build one with `from_text`, `from_texts`, `from_dataset` or `from_sequences`. The order of the tokens is fixed (by

@@ -1,0 +1,273 @@
+"""Chats: which tokens are a reply of the assistant, as training has it.
+
+The constructors of `TokenSet` say what their arguments mean. Suffix: L tokens of one chat.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.errors import brief
+from curvewatch.tokens import text
+from curvewatch.tokens.builders import Parts, Piece, assemble
+from curvewatch.tokens.given import as_ids, check_settings, storable
+from curvewatch.tokens.labels import Label, of_values
+from curvewatch.tokens.records import rows_of
+from curvewatch.tokens.spans import MOST_CHARACTERS, Spans
+
+logger = logging.getLogger("curvewatch")
+
+REPLY, ASSISTANT = "reply", "assistant"
+IGNORED = -100
+"""The label of a token that is not trained on."""
+
+
+class _Chat(NamedTuple):
+    """One chat.
+
+    Attributes:
+        ids: Shape [L].
+        reply_L: Which reply each token belongs to, from 1; 0 for none.
+        text: What the ids were made from; None where that is not known.
+    """
+
+    ids: NDArray[np.int64]
+    reply_L: NDArray[np.int32]
+    text: str | None = None
+
+
+def from_chat(
+    rows: Any,
+    tokenizer: Any,
+    *,
+    score: str,
+    messages: str,
+    prompt: str,
+    completion: str,
+    labels: str | None,
+    context: int | None,
+    bos: int | None,
+    vocab_size: int | None,
+) -> Parts:
+    """One sequence a chat; see `TokenSet.from_chat`."""
+    check_settings(n_tokens=None, context=context, per_sequence=None, seed=0, bos=bos, vocab_size=vocab_size)
+    if score not in (ASSISTANT, "all"):
+        raise ValueError(f"score={brief(score)}: the replies of the 'assistant', or 'all' tokens, can be scored.")
+    chats, groups = [], []
+    for r, row in enumerate(_mappings(rows)):
+        chat = _chat(row, r, tokenizer, messages, prompt, completion)
+        if labels is not None and labels not in row:
+            raise KeyError(f"labels={brief(labels)}: rows[{r}] has no such column (it has {brief(list(row))}).")
+        groups.append(row[labels] if labels is not None else None)
+        if context is not None and len(chat.ids) > context:
+            chat = _Chat(chat.ids[:context], chat.reply_L[:context])
+        if not (chat.reply_L[0 if bos is not None else 1 :] > 0).any():
+            why = f"within context={context} tokens" if context is not None else "in it"
+            raise ValueError(f"rows[{r}]: no token of a reply {why}, so nothing can be scored. Leave the row out.")
+        chats.append(chat)
+    first = 0 if bos is not None else 1
+    positions = [np.flatnonzero(chat.reply_L > 0) if score == ASSISTANT else np.arange(len(chat.ids)) for chat in chats]
+    # Behind a `bos` that is put in front even the first token has something before it; `bos` itself never has.
+    starts = [max(first, int(bos is not None and int(chat.ids[0]) == bos)) for chat in chats]
+    positions = [own[own >= start] for own, start in zip(positions, starts, strict=True)]
+    parts = assemble(
+        [chat.ids for chat in chats],
+        positions=positions,
+        rng=np.random.default_rng(0),
+        n_tokens=None,
+        per_sequence=None,
+        bos=bos,
+        vocab_size=vocab_size or text.vocabulary_size(tokenizer),
+        tokenizer=tokenizer,
+        made_by={"constructor": "from_chat", "score": score, "context": context},
+        pieces=_pieces(chats, tokenizer),
+    )
+    reply_N = np.concatenate([chat.reply_L[own] for chat, own in zip(chats, positions, strict=True)])
+    found: dict[str, Label] = {"turn": of_values("turn", [int(k) if k else None for k in reply_N])}
+    if score == "all":
+        found["role"] = Label((reply_N > 0).astype(np.int32), ("other", ASSISTANT))
+    if labels is not None:
+        of_rows = of_values(labels, groups)
+        found[labels] = Label(of_rows.codes[parts["sequence_index"]], of_rows.values)
+    notes = replace(parts["annotations"], labels=found)
+    spans = _replies(reply_N, parts["sequence_index"], [str(one or "") for one in groups], parts, tokenizer)
+    return {**parts, "annotations": replace(notes, spans=spans)}
+
+
+def _mappings(rows: Any) -> list[Mapping[str, Any]]:
+    listed = list(rows_of(rows))
+    for r, row in enumerate(listed):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"rows[{r}]={brief(row)}: a row with columns is expected.")
+    if not listed:
+        raise ValueError("rows: there is none; a token set needs at least one.")
+    return listed
+
+
+def _chat(row: Mapping[str, Any], r: int, tokenizer: Any, messages: str, prompt: str, completion: str) -> _Chat:
+    if "input_ids" in row and "labels" in row:
+        ids, targets = as_ids(row["input_ids"], f"rows[{r}], input_ids"), np.asarray(row["labels"])
+        if targets.shape != ids.shape:
+            raise ValueError(f"rows[{r}]: {len(ids)} input_ids and labels of shape {targets.shape}.")
+        return _Chat(ids, _runs(targets != IGNORED))
+    if messages in row:
+        return _from_messages(row[messages], r, tokenizer, _template(row))
+    if prompt in row and completion in row:
+        return _from_prompt(row[prompt], row[completion], r, tokenizer, _template(row))
+    raise KeyError(
+        f"rows[{r}]: it has {brief(list(row))}; {messages!r}, {prompt!r} and {completion!r}, or 'input_ids' and "
+        "'labels' are expected. Name the columns with messages=, prompt= and completion=."
+    )
+
+
+def _template(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row says of how it is rendered, as TRL has it."""
+    return {"tools": row.get("tools"), **(row.get("chat_template_kwargs") or {})}
+
+
+def _runs(reply_L: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The replies, numbered from 1: each run of tokens is one."""
+    begins = np.diff(reply_L.astype(np.int8), prepend=0) == 1
+    return np.where(reply_L, np.cumsum(begins), 0).astype(np.int32)
+
+
+def _from_messages(chat: Any, r: int, tokenizer: Any, settings: dict[str, Any]) -> _Chat:
+    _check_messages(chat, r)
+    render = _renderer(tokenizer, settings, r)
+    ids = render(chat)
+    template = _template_text(tokenizer, settings)
+    rendered = _text(tokenizer, chat, settings)
+    if "generation" in template:
+        whole = tokenizer.apply_chat_template(
+            list(chat), tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **settings
+        )
+        mask = np.asarray(whole["assistant_masks"], bool)
+        if mask.any():
+            return _Chat(ids, _runs(mask), rendered)
+    reply_L = np.zeros(len(ids), np.int32)
+    number = 0
+    for i, message in enumerate(chat):
+        if message["role"] != ASSISTANT:
+            continue
+        number += 1
+        before, through = render(chat[:i], prompt=True), render(chat[: i + 1])
+        if not (_begins(ids, before) and _begins(ids, through) and len(before) < len(through)):
+            raise ValueError(
+                f"rows[{r}]: the chat template renders the messages before reply {number} in another way once more "
+                "follow, so that the reply's tokens can't be told. Give tokenizer.chat_template a template that marks "
+                "them ({% generation %}; TRL has such templates), or rows of input_ids and labels."
+            )
+        reply_L[len(before) : len(through)] = number
+    return _Chat(ids, reply_L, rendered)
+
+
+def _from_prompt(prompt: Any, completion: Any, r: int, tokenizer: Any, settings: dict[str, Any]) -> _Chat:
+    if isinstance(prompt, str) != isinstance(completion, str):
+        raise TypeError(f"rows[{r}]: prompt and completion are both texts, or both lists of messages.")
+    if isinstance(prompt, str):
+        if not completion:
+            raise ValueError(f"rows[{r}]: its completion is empty, so nothing can be scored. Leave the row out.")
+        end = getattr(tokenizer, "eos_token", None)
+        if end and not completion.endswith(end):
+            completion += end  # which training puts there, too
+        before, ids = (np.asarray(tokenizer(one)["input_ids"], np.int64) for one in (prompt, prompt + completion))
+        rendered = None
+    else:
+        _check_messages([*prompt, *completion], r)
+        render = _renderer(tokenizer, settings, r)
+        before, ids = render(prompt, prompt=True), render([*prompt, *completion])
+        rendered = _text(tokenizer, [*prompt, *completion], settings)
+    shared = min(len(before), len(ids))
+    differing = np.flatnonzero(before[:shared] != ids[:shared])
+    start = int(differing[0]) if differing.size else shared
+    return _Chat(ids, _runs(np.arange(len(ids)) >= start), rendered)
+
+
+def _check_messages(chat: Any, r: int) -> None:
+    if isinstance(chat, str) or not isinstance(chat, Sequence) or not len(chat):
+        raise TypeError(f"rows[{r}]: its messages are {brief(chat)}; a list of role and content is expected.")
+    for message in chat:
+        if not isinstance(message, Mapping) or "role" not in message:
+            raise TypeError(f"rows[{r}]: the message {brief(message)} has no role.")
+        if message["role"] == ASSISTANT and not message.get("content") and not message.get("tool_calls"):
+            raise ValueError(f"rows[{r}]: an empty reply, so nothing can be scored there. Leave it out.")
+    if not any(message["role"] == ASSISTANT for message in chat):
+        raise ValueError(f"rows[{r}]: no message of the role 'assistant', so there is no reply to score.")
+
+
+def _template_text(tokenizer: Any, settings: Mapping[str, Any]) -> str:
+    template = settings.get("chat_template") or getattr(tokenizer, "chat_template", None)
+    if isinstance(template, Mapping):
+        template = template.get("default")
+    if not template or not hasattr(tokenizer, "apply_chat_template"):
+        raise ValueError(
+            f"tokenizer={type(tokenizer).__name__}: it has no chat template. Set tokenizer.chat_template to the one "
+            "that training uses, or give rows of input_ids and labels."
+        )
+    return str(template)
+
+
+def _renderer(tokenizer: Any, settings: dict[str, Any], r: int) -> Any:
+    _template_text(tokenizer, settings)
+
+    def render(chat: Any, *, prompt: bool = False) -> NDArray[np.int64]:
+        if not len(chat):
+            return np.zeros(0, np.int64)
+        try:
+            found = tokenizer.apply_chat_template(
+                list(chat), tokenize=True, return_dict=True, add_generation_prompt=prompt, **settings
+            )
+        except Exception as error:  # jinja's, and what templates raise themselves
+            raise ValueError(f"rows[{r}]: the chat template can't render it ({error}).") from error
+        return np.asarray(found["input_ids"], np.int64)
+
+    return render
+
+
+def _text(tokenizer: Any, chat: Any, settings: dict[str, Any]) -> str:
+    return str(tokenizer.apply_chat_template(list(chat), tokenize=False, **settings))
+
+
+def _begins(ids: NDArray[np.int64], with_: NDArray[np.int64]) -> bool:
+    return len(with_) <= len(ids) and bool(np.array_equal(ids[: len(with_)], with_))
+
+
+def _pieces(chats: Sequence[_Chat], tokenizer: Any) -> list[Piece] | None:
+    """The chats' texts with their tokens in them; None unless all are known, and encoded as they stand there."""
+    found = []
+    for chat in chats:
+        if chat.text is None:
+            return None
+        ids, ends = text.encode_with_ends(tokenizer, chat.text)
+        if ends is None or not np.array_equal(ids, chat.ids):
+            return None
+        found.append(Piece(chat.text, ends, 0))
+    return found
+
+
+def _replies(
+    reply_N: NDArray[np.int32], sequence_N: NDArray[np.int32], groups: Sequence[str], parts: Parts, tokenizer: Any
+) -> Spans:
+    """A span for each reply: its scored tokens, which are neighbours."""
+    key_N = sequence_N.astype(np.int64) * (int(reply_N.max(initial=0)) + 1) + reply_N
+    begins = np.flatnonzero(np.diff(key_N, prepend=-1) != 0)
+    ends = np.append(begins[1:], len(key_N))
+    own = reply_N[begins] > 0
+    begins, ends = begins[own], ends[own]
+    target_N = parts["ids"][parts["starts"][sequence_N] + parts["position"]]
+    names = tuple(
+        storable(text.decode(tokenizer, target_N[a:b][:MOST_CHARACTERS])[:MOST_CHARACTERS])
+        for a, b in zip(begins, ends, strict=True)
+    )
+    n = len(begins)
+    return Spans(
+        first=begins.astype(np.int32), length=(ends - begins).astype(np.int32), kind=(REPLY,) * n, name=names,
+        group=tuple(storable(groups[s]) for s in sequence_N[begins].tolist()), item=np.full(n, -1, np.int32),
+        member=("",) * n, impure=np.zeros(n, bool),
+    )  # fmt: skip
