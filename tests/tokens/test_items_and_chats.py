@@ -128,7 +128,7 @@ def test_choices() -> None:
         (lambda t: TokenSet.from_completions([("the ships " * 9, "sail")], t, context=5), ValueError, "cut before it"),
         (lambda t: TokenSet.from_choices([("q", ["a"], 0)], t), ValueError, "list of two or more"),
         (lambda t: TokenSet.from_choices([("q", "ab", 0)], t), ValueError, "list of two or more"),
-        (lambda t: TokenSet.from_choices([("q", ["a", "b"], 2)], t), ValueError, "right one is 2; a number from 0 to 1"),
+        (lambda t: TokenSet.from_choices([("q", ["a", "b"], 2)], t), ValueError, "one is 2; a number from 0 to 1"),
         (lambda t: TokenSet.from_choices([("q", ["a", "a"], "a")], t), ValueError, "stands there twice"),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from curvewatch.analysis.cache import measures_of
 from curvewatch.analysis.moment import Moment
+from curvewatch.analysis.select import label_named
 from curvewatch.runfile import layout
 from curvewatch.runfile.reader import Curves, Reader
 from curvewatch.tokens.tokenset import TokenSet
@@ -42,7 +43,7 @@ def target_texts(tokens: TokenSet, which_n: NDArray[np.integer] | None = None) -
 
 def token_frame(run: Reader, *, paper: bool = False, measures: Any = None) -> Any:
     """One row a token: text, place, measures; see `Run.to_pandas`."""
-    need("pandas", "to_pandas")
+    pandas = need("pandas", "to_pandas")
     tokens = run.tokens
     frame = (measures if measures is not None else measures_of(run, paper=paper)).to_pandas()
     texts = target_texts(tokens)
@@ -51,7 +52,38 @@ def token_frame(run: Reader, *, paper: bool = False, measures: Any = None) -> An
     frame.insert(2, "target", tokens.target)
     if texts is not None:
         frame.insert(3, "target_text", texts)
+    for name, label in tokens.labels.items():
+        frame[f"label.{name}"] = pandas.Categorical.from_codes(label.codes, list(label.values))
     return frame
+
+
+def by_label(run: Reader, name: str, *, measures: Any = None) -> Any:
+    """One row a value of a label: how many tokens, and the means of their measures; see `Run.by_label`."""
+    pandas, label = need("pandas", "by_label"), label_named(run.tokens, name)
+    table = measures if measures is not None else measures_of(run)
+    learned_N = table["acquisition_status"] == "learned"
+    rows = []
+    for value in label.values:
+        chosen_N = label.where(value)
+        if not chosen_N.any():
+            continue
+        age_n = table["age_of_acquisition"][chosen_N & learned_N]
+        rows.append({
+            name: value,
+            "tokens": int(chosen_N.sum()),
+            "final_surprisal": _mean(table["final_surprisal"][chosen_N]),
+            "within_run_variability": _mean(table["within_run_variability"][chosen_N]),
+            "learned_share": float(learned_N[chosen_N].mean()),
+            "median_age_of_acquisition": float(np.median(age_n)) if age_n.size else np.nan,
+            "forgettability": _mean(table["forgettability"][chosen_N]),
+            "forgetting_events_top1": _mean(table["forgetting_events_top1"][chosen_N]),
+        })  # fmt: skip
+    return pandas.DataFrame(rows).set_index(name)
+
+
+def _mean(values_n: NDArray[Any]) -> float:
+    finite_n = values_n[np.isfinite(values_n)]
+    return float(finite_n.mean(dtype=np.float64)) if finite_n.size else float("nan")
 
 
 def dataset_of(run: Reader, *, measures: bool = False) -> Any:

@@ -80,6 +80,21 @@ class Run(Reader):
 
         return measures_of(self, paper=paper, refresh=refresh, progress=progress)
 
+    def by_label(self, name: str) -> Any:
+        """A pandas DataFrame: one row a value of a label, with its number of tokens and the means of their measures.
+
+        The median age of acquisition is that of the learned tokens, in log10 steps. Needs `curvewatch[analysis]`.
+
+        Args:
+            name: One of `run.tokens.labels`.
+
+        Raises:
+            ValueError: If there is no such label.
+        """
+        from curvewatch.analysis.frames import by_label
+
+        return by_label(self, name)
+
     def units(self, kind: str) -> Units:
         """The spans of one kind (words, answers, replies, ...) with curves and measures of their own.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from curvewatch.analysis.cache import measures_of
 from curvewatch.measures import ACQUISITION_STATUS, TOP1_STATUS, MeasureTable
 from curvewatch.measures.table import CATEGORIES, UNITS
 from curvewatch.runfile.reader import Reader
+from curvewatch.tokens.labels import Label
 from curvewatch.tokens.tokenset import TokenSet
 
 NUMERIC = tuple(name for name in UNITS if name not in CATEGORIES)
@@ -32,6 +34,7 @@ def select(
     context: str | None = None,
     status: str | None = None,
     top1: str | None = None,
+    labels: Mapping[str, str] | None = None,
     sort: str | None = None,
     descending: bool = True,
     limit: int | None = None,
@@ -47,6 +50,7 @@ def select(
         context: Text that stands before the target.
         status: One of `measures.ACQUISITION_STATUS`.
         top1: One of `measures.TOP1_STATUS`.
+        labels: Values of labels: `{"kind": "number"}`.
         sort: Order by this measure; tokens without a value come last. None keeps the order of the set.
         descending: Largest first.
         limit: At most so many.
@@ -74,6 +78,8 @@ def select(
             keep_N &= table.codes("acquisition_status") == ACQUISITION_STATUS.index(status)
         if top1 is not None:
             keep_N &= table.codes("top1_status") == TOP1_STATUS.index(top1)
+    for name, value in (labels or {}).items():
+        keep_N &= label_named(tokens, name).where(value)
     if context is not None:
         keep_N = _in_context(tokens, context, keep_N)
     found_n = np.flatnonzero(keep_N).astype(np.int64)
@@ -82,6 +88,21 @@ def select(
         # NaN sorts last in either direction; ties keep the order of the set.
         found_n = found_n[np.argsort(-values_n if descending else values_n, kind="stable")]
     return found_n[:limit]
+
+
+def label_named(tokens: TokenSet, name: str) -> Label:
+    """A label of the set.
+
+    Raises:
+        ValueError: If there is none of this name.
+    """
+    if name not in tokens.labels:
+        known = ", ".join(map(repr, tokens.labels)) or "none at all"
+        raise ValueError(
+            f"label={name!r}: the token set has no such label; there are {known}. Add one with run.annotate, or with "
+            "the command `curvewatch label`."
+        )
+    return tokens.labels[name]
 
 
 def _measure(name: str, field: str) -> str:
@@ -148,7 +169,7 @@ def _in_context(tokens: TokenSet, wanted: str, keep_N: NDArray[np.bool_]) -> NDA
 
 
 def parse_words(words: list[str]) -> dict[str, Any]:
-    """Conditions as they stand on a command line: `["min_forgetting=2", "status=learned"]`.
+    """Conditions as they stand on a command line: `["min_forgetting=2", "status=learned", "label.kind=number"]`.
 
     Raises:
         ValueError: If a word is no condition.
@@ -156,7 +177,11 @@ def parse_words(words: list[str]) -> dict[str, Any]:
     conditions: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        name = name.strip().replace("-", "_")
+        name = name.strip()
+        if equals and name.startswith("label."):
+            conditions.setdefault("labels", {})[name.removeprefix("label.")] = value
+            continue
+        name = name.replace("-", "_")
         if not equals:
             raise ValueError(f"{word!r}: a condition is name=value, for example min_forgetting=2.")
         if name in ("status", "top1", "pattern", "context", "token"):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import check, look, ngrams, score, watch, write
+from curvewatch.cli import check, label, look, ngrams, score, watch, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -44,5 +44,6 @@ app.command()(write.report)
 app.command()(write.figures)
 app.command()(check.doctor)
 app.command()(write.export)
+app.command()(label.label)
 app.command()(score.score)
 app.command()(ngrams.ngrams)

@@ -34,8 +34,8 @@ Conditions = Annotated[
         "--where",
         "-w",
         help="min_<measure>=x, max_<measure>=x, status=learned|left_censored|never|unfitted, top1=never_learned|"
-        "unforgettable|forgotten, pattern=REGEX, context=TEXT. Short names: aoa, forgetting, variability, surprisal. "
-        "May be given several times; all must hold.",
+        "unforgettable|forgotten, pattern=REGEX, context=TEXT, label.NAME=VALUE. Short names: aoa, forgetting, "
+        "variability, surprisal. May be given several times; all must hold.",
         show_default=False,
     ),
 ]
@@ -48,6 +48,10 @@ SHOWN = (
     "forgettability",
     "forgetting_events_top1",
 )
+UNIT_SHOWN = ("name", "group", *SHOWN[1:])
+TEXTS = ("target_text", "name", "group")
+MOST_SHOWN = 30
+"""Rows in a terminal, unless more are asked for."""
 
 
 @guarded
@@ -68,12 +72,18 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """What `info` prints, name and value."""
     steps, planned, tokens = run.steps, run.planned_steps, run.tokens
     size = run.path.stat().st_size
+    meaning = [f"label {name}" for name in tokens.labels]
+    meaning += [f"{len(tokens.spans.of_kind(kind)):,} spans of kind {kind}" for kind in tokens.spans.kinds]
+    if tokens.n_bytes is not None:
+        meaning.insert(0, f"{int(tokens.n_bytes.sum(dtype=np.int64)):,} bytes of text")
     rows = [
         ("run", run.run_id),
         ("token set", f"{run.n_tokens:,} tokens in {tokens.n_sequences:,} sequences, hash {run.set_hash[:16]}…"),
         ("chance", f"{run.chance:.3f} bits"),
         ("size", f"{size / 1e6:,.1f} MB"),
     ]
+    if meaning:
+        rows.insert(2, ("of its tokens", ", ".join(meaning)))
     if not len(steps):
         rows.append(("observations", "none yet"))
     else:
@@ -132,6 +142,13 @@ def table(
     sort: Annotated[str | None, typer.Option(help="Order by this measure, largest first.", show_default=False)] = None,
     ascending: Annotated[bool, typer.Option("--ascending", help="Smallest first.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="At most so many.")] = None,
+    unit: Annotated[
+        str, typer.Option("--unit", "-u", help="Rows are spans of this kind (word, answer, ...) instead of tokens.")
+    ] = "token",
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Rows are the values of this label: means over tokens.", show_default=False),
+    ] = None,
     set_name: SetName = None,
     paper: Paper = False,
 ) -> None:
@@ -140,21 +157,55 @@ def table(
         raise typer.BadParameter(f"{output}: the ending chooses the format; use .csv or .parquet.")
     run = opened(file, set_name)
     conditions = _conditions(where)
+    if unit != "token" or by is not None:
+        if token is not None or conditions or (by is not None and unit != "token"):
+            raise typer.BadParameter("--unit and --by each give rows of their own: no --token, no --where, not both.")
+        with noted_warnings():
+            frame = run.units(unit).to_pandas(paper=paper) if by is None else run.by_label(by)
+        if sort is not None:
+            if sort not in frame.columns or not is_number(frame[sort]):
+                known = ", ".join(name for name in frame.columns if is_number(frame[name]))
+                raise typer.BadParameter(f"{sort}: no such column of numbers. There are {known}.", param_hint="--sort")
+            frame = frame.sort_values(sort, ascending=ascending, kind="stable")
+        _shown(frame, output, limit, UNIT_SHOWN if by is None else tuple(frame.columns))
+        return
     if token is not None:
         conditions["token"] = token
     with noted_warnings(), progressing("measuring") as progress:
         measures = run.measures(paper=paper, progress=progress)
     which = select(run, sort=sort, descending=not ascending, measures=measures, **conditions)
-    terminal = output is None and sys.stdout.isatty()
-    found = len(which)
-    which = which[: 30 if limit is None and terminal else limit]
     from curvewatch.analysis.frames import token_frame
 
-    frame = token_frame(run, measures=measures).iloc[which]
+    terminal = output is None and sys.stdout.isatty()
+    shown = which[: MOST_SHOWN if limit is None and terminal else limit]
+    _shown(token_frame(run, measures=measures).iloc[shown], output, limit, SHOWN, len(which))
+
+
+def is_number(column: Any) -> bool:
+    """Whether a column of a frame can be ordered as numbers."""
+    return bool(getattr(column.dtype, "kind", "O") in "iufb")
+
+
+def _shown(
+    frame: Any, output: Path | None, limit: int | None, columns: tuple[str, ...], found: int | None = None
+) -> None:
+    """Prints a frame, or writes it.
+
+    Args:
+        frame: The rows.
+        output: A file; None for the terminal, or CSV in a pipe.
+        limit: At most so many rows; None for all, or what a terminal can take.
+        columns: Those that a terminal has room for.
+        found: How many rows there are, where the frame has been cut already.
+    """
+    terminal = output is None and sys.stdout.isatty()
+    found = len(frame) if found is None else found
+    frame = frame.iloc[: MOST_SHOWN if limit is None and terminal else limit]
+    name = frame.index.name or "row"
     if terminal:
-        _print_table(frame)
-        if len(which) < found:
-            note(f"{len(which)} of {found:,} tokens; --limit shows more, -o writes them to a file")
+        _print_table(frame, columns)
+        if len(frame) < found:
+            note(f"{len(frame)} of {found:,} rows; --limit shows more, -o writes them to a file")
     elif output is None:
         frame.to_csv(sys.stdout)
     elif output.suffix == ".csv":
@@ -163,7 +214,7 @@ def table(
         frame.attrs.clear()
         frame.to_parquet(output)
     if output is not None:
-        note(f"{len(which):,} tokens written to {output}")
+        note(f"{len(frame):,} {name}s written to {output}")
 
 
 def _conditions(where: list[str] | None) -> dict[str, Any]:
@@ -173,15 +224,15 @@ def _conditions(where: list[str] | None) -> dict[str, Any]:
         raise typer.BadParameter(str(error), param_hint="--where") from error
 
 
-def _print_table(frame: Any) -> None:
-    columns = [name for name in SHOWN if name in frame]
+def _print_table(frame: Any, shown: tuple[str, ...]) -> None:
+    columns = [name for name in shown if name in frame]
     made = Table(box=None, pad_edge=False, header_style="dim")
-    made.add_column("token", justify="right")
+    made.add_column(plain(str(frame.index.name or "")), justify="right")
     for name in columns:
-        made.add_column(name.replace("_", " "), justify="left" if name == "target_text" else "right")
+        made.add_column(name.replace("_", " "), justify="left" if name in TEXTS else "right")
     for index, row in zip(frame.index, frame[columns].itertuples(index=False), strict=True):
-        cells = [plain(visible(v)) if n == "target_text" else number(v) for n, v in zip(columns, row, strict=True)]
-        made.add_row(str(index), *cells)
+        cells = [plain(visible(str(v))) if n in TEXTS else number(v) for n, v in zip(columns, row, strict=True)]
+        made.add_row(plain(visible(str(index))), *cells)
     out.print(made)
 
 

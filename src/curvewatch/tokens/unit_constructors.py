@@ -157,9 +157,9 @@ class UnitConstructors(Constructors):
 
         A row has `messages` (role and content each), `prompt` and `completion` (texts, or lists of messages), or
         `input_ids` and `labels` (-100 where nothing is trained on), as TRL has them; the last are exactly what is
-        trained on, whatever the template. Replies are told by the template's generation marks; without them by rendering the
-        messages before and through each reply, which is refused where the template renders those in another way.
-        Replies are spans of kind "reply"; the label "turn" counts the replies of a chat.
+        trained on, whatever the template. Replies are told by the template's generation marks; without them by
+        rendering the messages before and through each reply, which is refused where the template renders those in
+        another way. Replies are spans of kind "reply"; the label "turn" counts the replies of a chat.
 
         Args:
             rows: The chats.
