@@ -32,6 +32,14 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="Write each token's cross-run variability to .csv.", show_default=False),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            help="Bits per byte instead, for tokenizers that differ: of each text, word, or value of this label.",
+            show_default=False,
+        ),
+    ] = None,
     set_name: SetName = None,
     paper: Paper = False,
 ) -> None:
@@ -40,9 +48,19 @@ def compare(
         raise typer.BadParameter("comparing takes at least two run files.", param_hint="FILE...")
     if output is not None and output.suffix != ".csv":
         raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
+    runs = [opened(file, set_name) for file in files]
+    if by is not None:
+        from curvewatch.analysis.across import bits_per_byte_of
+
+        frame = bits_per_byte_of(runs, by=by)
+        if output is not None:
+            frame.to_csv(output)
+            note(f"{len(frame):,} rows written to {output}")
+        else:
+            out.print(plain(frame.to_csv(float_format="%.4f").rstrip()), soft_wrap=True)
+        return
     from curvewatch.analysis.compare import compare as compare_runs
 
-    runs = [opened(file, set_name) for file in files]
     with progressing("comparing") as progress:
         found = compare_runs(runs, paper=paper, progress=progress)
     for text in found.notes:
