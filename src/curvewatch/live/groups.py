@@ -27,7 +27,7 @@ TEXT_WIDTH = 40
 class LabelMetrics:
     """The metrics of the tokens of each value of each label.
 
-    Memory: two bytes a token and label.
+    Memory: four bytes a token and label.
 
     Args:
         labels: By name; of each the values with most tokens are shown.
@@ -50,7 +50,7 @@ class LabelMetrics:
         for name, shown in self._labels.items():
             n_values = len(shown.names)
             # Each token is counted once, by its value and all of its flags together.
-            counts = np.bincount(shown.code_N * np.int32(_STATES) + flags_N, minlength=_STATES * (n_values + 1))
+            counts = np.bincount(shown.shifted_N | flags_N, minlength=_STATES * (n_values + 1))
             counts_VS = counts.reshape(n_values + 1, _STATES)[:n_values]
             sums_V = np.bincount(shown.code_N, bits_N, n_values + 1)
             known_V = counts_VS.sum(axis=1) if whole else np.bincount(shown.code_N[finite_N], minlength=n_values + 1)
@@ -79,6 +79,7 @@ class _Shown:
         rank[chosen] = np.arange(len(chosen))
         rank[-1] = len(chosen)  # code -1: no value
         self.code_N: NDArray[np.int16] = rank[label.codes]
+        self.shifted_N = (self.code_N << len(FLAGS)).astype(np.uint16)
 
 
 def flags_of(
