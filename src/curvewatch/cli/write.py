@@ -57,6 +57,23 @@ def report(
 
 
 @guarded
+def read(
+    file: RunPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("reading.html"),
+    title: Annotated[str | None, typer.Option(help="Of the page.", show_default=False)] = None,
+    set_name: SetName = None,
+) -> None:
+    """One HTML page of whole sequences as coloured text, with a slider over steps. It needs no network, ever."""
+    from curvewatch.analysis.report.reading import write_reading
+
+    run = opened(file, set_name)
+    with noted_warnings():
+        write_reading(run, output, title=title)
+    out.print(str(output), markup=False, soft_wrap=True)
+    note(f"{output.stat().st_size / 1e6:.1f} MB; open it in a browser")
+
+
+@guarded
 def figures(
     files: RunPaths,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder.")] = Path("figures"),
