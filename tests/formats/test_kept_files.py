@@ -61,6 +61,9 @@ def test_opened(kept: Path) -> None:
         assert np.allclose(run.entropy[t], entropy, rtol=1e-3 if version_of(kept) < 3 else 0)
     assert run.seconds.tolist() == [0.5] * 3
     assert run.time.tolist() == [1e9 + step for step in STEPS]
+    assert run.tokens_seen.tolist() == pytest.approx(
+        [100.0 * step for step in STEPS] if "tokens_seen" in has else [np.nan] * 3, nan_ok=True
+    )
     assert (run.max_steps, run.schedule, run.chance, run.weights) == (10, "kept", 4.0, "training")
     assert run.planned_steps.tolist() == [0, 5, 6, 9]
     assert run.skipped == ({9: "over budget ä"} if whole and "skipped_step" in has else {})

@@ -100,6 +100,8 @@ def dataset_of(run: Reader, *, measures: bool = False) -> Any:
         variables["seconds"] = ("step", group["seconds"][: len(moment)], _attributes("seconds"))
         if "due_step" in group:
             variables["due_step"] = ("step", group["due_step"][: len(moment)], _attributes("due_step"))
+        if "tokens_seen" in group:
+            variables["tokens_seen"] = ("step", group["tokens_seen"][: len(moment)], _attributes("tokens_seen"))
     variables["time"] = ("step", moment.times_T, _attributes("time"))
     for name in ("sequence_index", "position", "target"):
         variables[name] = ("token", getattr(tokens, name), _attributes(name))

@@ -115,6 +115,8 @@ WATCH_METRICS = {
     "failures": ("count", "planned observations whose scoring failed"),
     "stepped_aside": ("0 or 1", "1 once the watch has given up, after three failures in a row"),
 }
+# Behind the same, where the batches are counted.
+SEEN_METRICS = {"tokens_seen": ("count", "tokens in all batches that were trained on so far")}
 # Behind "curvewatch/text/", in W&B only.
 TEXT_TABLES = {"samples": ("table", "what the model wrote behind the prompts")}
 
@@ -136,5 +138,5 @@ SET_KEYS = {
 ALL_KEYS = {
     "curvewatch/<set>": SET_KEYS,
     "curvewatch/text": {**TEXT_METRICS, **TEXT_TABLES},
-    "curvewatch/watch": WATCH_METRICS,
+    "curvewatch/watch": {**WATCH_METRICS, **SEEN_METRICS},
 }

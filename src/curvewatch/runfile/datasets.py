@@ -200,8 +200,9 @@ def keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int, keep_through: in
 def keep_saved(group: h5py.Group, keep_through: int) -> int:
     """Cuts the counts at checkpoints back to those up to `keep_through`; how many are left."""
     n_kept = int(np.searchsorted(group["saved_step"][:], keep_through, side="right"))
-    for key in ("saved_step", "saved_count"):
-        group[key].resize(n_kept, axis=0)
+    for key in ("saved_step", "saved_count", "saved_tokens_seen"):
+        if key in group:
+            group[key].resize(n_kept, axis=0)
     return n_kept
 
 
@@ -248,6 +249,8 @@ def append_row(group: h5py.Group, row: Row, observation: Observation, counts_D: 
         }
     if "training_count" in group:
         values["training_count"] = np.nan if counts_D is None else counts_D
+    if "tokens_seen" in group:
+        values["tokens_seen"] = row.tokens_seen
     if "due_step" in group:
         values["due_step"] = row.step if row.due_step is None else row.due_step
     t = group["step"].shape[0]

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 FORMAT = "curvewatch run"
 # 2: token counts and sampled texts. 3: entropy in 32 bits (netCDF4 ends the process at 16), `due_step`, `weights`.
+# 4: `tokens_seen`, which older code would not go on counting.
 # Files of earlier versions are read, and continued as they are.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 DEFAULT_SET = "eval"
 PROVENANCE = "provenance"
 AVERAGED = "averaged"
@@ -94,8 +95,10 @@ TRAINING_COUNTS = (
     Dataset(
         "training_count", ("step", "counted_id"), "float64", "1", "occurrences in the batches trained on so far", True
     ),
+    Dataset("tokens_seen", ("step",), "float64", "1", "tokens in the batches trained on so far", True),
     Dataset("saved_step", ("saved_step",), "int64", "1", "steps with a checkpoint and without a row"),
     Dataset("saved_count", ("saved_step", "counted_id"), "float64", "1", "occurrences up to then"),
+    Dataset("saved_tokens_seen", ("saved_step",), "float64", "1", "tokens in the batches up to then"),
 )
 COUNTS = (*COUNTED, *TRAINING_COUNTS)
 # What the tokens mean; each part only in files of sets that know it, and in those that it was added to afterwards.

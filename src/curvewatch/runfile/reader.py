@@ -173,6 +173,14 @@ class Reader:
         return self._read("time")
 
     @property
+    def tokens_seen(self) -> NDArray[np.float64]:
+        """Tokens in the batches trained on up to each observation, shape [T]; NaN where they were not counted."""
+        with refused(self.path), self.group() as group:
+            if "tokens_seen" not in group:
+                return np.full(group["step"].shape[0], np.nan)
+            return read(group["tokens_seen"])
+
+    @property
     def planned_steps(self) -> NDArray[np.int64]:
         """Steps planned to be scored; empty if the run is open-ended."""
         return self._read("planned_step")

@@ -98,9 +98,9 @@ class Recorder:
         """Queues a change of the scorer settings on record."""
         self._add_job(lambda: self._file.rewrite_scorer(name, settings))
 
-    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]]) -> None:
+    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]], tokens_seen: float) -> None:
         """Queues the counts at a checkpoint."""
-        self._add_job(lambda: self._file.save_counts(step, counts))
+        self._add_job(lambda: self._file.save_counts(step, counts, tokens_seen))
 
     def add_samples(self, samples: Sequence[Sample]) -> None:
         """Queues what the model wrote behind fixed prompts."""

@@ -83,6 +83,7 @@ class Row:
         counts: By name of the set, occurrences of its distinct targets in the batches trained on so far; without an
             entry they are not known.
         due_step: The planned step that the row stands for; None if that is its own.
+        tokens_seen: Tokens in all batches trained on so far; NaN where they are not counted.
     """
 
     step: int
@@ -91,3 +92,4 @@ class Row:
     observations: Mapping[str, Observation]
     counts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     due_step: int | None = None
+    tokens_seen: float = float("nan")

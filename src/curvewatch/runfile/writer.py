@@ -182,21 +182,24 @@ class RunFile:
             steps: list[int] = group_of(h5, self._names, self._names[0])["skipped_step"][:].tolist()
         return steps
 
-    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]]) -> None:
+    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]], tokens_seen: float = float("nan")) -> None:
         """Keeps the counts at a step with a checkpoint and without a row, for a run that is resumed there.
 
         Args:
             step: Of the checkpoint.
             counts: As in a `Row`.
+            tokens_seen: As in a `Row`.
         """
         with self._file.transaction() as h5:
             for name, counts_D in counts.items():
                 group = group_of(h5, self._names, name)
                 if "saved_count" in group:
                     n = keep_saved(group, step - 1)
-                    for key, value in (("saved_step", step), ("saved_count", counts_D)):
-                        group[key].resize(n + 1, axis=0)
-                        group[key][n] = value
+                    values = {"saved_step": step, "saved_count": counts_D, "saved_tokens_seen": tokens_seen}
+                    for key, value in values.items():
+                        if key in group:
+                            group[key].resize(n + 1, axis=0)
+                            group[key][n] = value
 
     def surprisal(self, name: str, step: int) -> NDArray[np.float32]:
         """Surprisal of a set at one of `steps`, bits, shape [N].
@@ -223,6 +226,17 @@ class RunFile:
                     if np.isfinite(counts_D).all():
                         return np.asarray(counts_D, np.float64)
         return None
+
+    def tokens_seen_at(self, step: int) -> float:
+        """Tokens in the batches trained on up to `step`; NaN if that is not known."""
+        with snapshot(self.path) as h5:
+            group = group_of(h5, self._names, self._names[0])
+            for steps, seen in (("step", "tokens_seen"), ("saved_step", "saved_tokens_seen")):
+                if seen in group:
+                    found = np.flatnonzero(group[steps][:] == step)
+                    if found.size:
+                        return float(group[seen][int(found[-1])])
+        return float("nan")
 
     def add_samples(self, samples: Sequence[Sample]) -> None:
         """Puts on record what the model wrote at one step; earlier records of that step, or of later ones, give way.

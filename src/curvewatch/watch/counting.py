@@ -48,6 +48,7 @@ class Counting:
         if found is None:
             self.counts.turn_off(f"training goes on from step {step}, and what was counted up to it is not known")
             return
+        self.counts.begin_after(keeper.tokens_seen_at(step))
         for name, counts_D in found.items():
             self.counts.begin_from(self._given[name].types.ids_D, counts_D)
 
@@ -77,6 +78,11 @@ class Counting:
     def total(self) -> NDArray[np.int64] | None:
         """Counts of all ranks so far, shape [vocabulary]; None if nothing can be told. A collective."""
         return self.counts.total() if self.counts is not None else None
+
+    @property
+    def tokens_seen(self) -> float:
+        """Tokens in all batches up to the last `total`; NaN where that is not known."""
+        return self.counts.tokens_seen if self.counts is not None and self.counts.off is None else float("nan")
 
     def by_set(self, counts_V: NDArray[np.int64] | None, *, due: bool) -> dict[str, NDArray[Any]]:
         """Occurrences of each set's distinct targets in the batches so far; without an entry they are not known.

@@ -103,6 +103,10 @@ class Keeper:
             found[name] = counts_D
         return found
 
+    def tokens_seen_at(self, step: int) -> float:
+        """Tokens trained on up to `step`; NaN if that is not known."""
+        return self._file.tokens_seen_at(step) if step > 0 else 0.0
+
     @property
     def has_rows(self) -> bool:
         """Whether anything is in the file."""
@@ -115,6 +119,7 @@ class Keeper:
         seconds: Mapping[str, float],
         counts: Counts,
         planned: Sequence[int] = (),
+        tokens_seen: float = float("nan"),
     ) -> Exception | None:
         """Queues a row for the file; returns what is in the way of its being written, if anything is.
 
@@ -125,7 +130,9 @@ class Keeper:
         stood_for = due if self._file.says_due else step
         self.skip([one for one in planned if one != stood_for], passed(step))
         self._behind = self.recorder.behind
-        taken = self.recorder.submit(Row(step, sum(seconds.values()), time.time(), observations, counts, due))
+        taken = self.recorder.submit(
+            Row(step, sum(seconds.values()), time.time(), observations, counts, due, tokens_seen)
+        )
         return None if taken and self.recorder.error is None else self.recorder.error or RunFileError("row given up")
 
     def metrics(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from curvewatch.live import Metrics
@@ -64,4 +65,4 @@ class Telling:
 
 def _own_keys(own: Mapping[str, float]) -> dict[str, float]:
     # Plain Python numbers: hosts put what they are given into JSON.
-    return {f"curvewatch/watch/{key}": float(value) for key, value in own.items()}
+    return {f"curvewatch/watch/{key}": float(value) for key, value in own.items() if isfinite(value)}

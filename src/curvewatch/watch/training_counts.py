@@ -31,6 +31,7 @@ class TrainingCounts:
     Attributes:
         off: Why nothing can be told; None when all is well.
         counted: Whether a rank had counted any batch since the beginning, or since training was resumed, at `total`.
+        tokens_seen: Tokens in all batches up to the last `total`; NaN where that is not known.
     """
 
     def __init__(self, vocab_size: int | None = None) -> None:
@@ -40,6 +41,8 @@ class TrainingCounts:
         self._counts_V: torch.Tensor | None = None
         self.off: str | None = None
         self.counted = False
+        self.tokens_seen = float("nan")
+        self._first_tokens = 0.0
 
     def begin(self, vocab_size: int) -> None:
         """Tells the vocabulary's size, once a model has been seen; batches that came before are counted now."""
@@ -54,6 +57,10 @@ class TrainingCounts:
         if self._first_V is None:
             self._first_V = np.zeros(self._vocab_size, np.int64)
         self._first_V[ids_D] = counts_D
+
+    def begin_after(self, tokens_seen: float) -> None:
+        """Takes the number of tokens to go on from; NaN if it is not known."""
+        self._first_tokens = tokens_seen
 
     def add(self, ids: Any, mask: Any = None) -> None:
         """Counts a batch; never raises.
@@ -109,8 +116,10 @@ class TrainingCounts:
         summed = ranks.sum_in_place(whole).numpy()
         self.counted = bool(summed[-1])
         if summed[-2] or not (self.counted or self._first_V is not None):
+            self.tokens_seen = float("nan")
             return None
         total_V: NDArray[np.int64] = summed[:-2]
+        self.tokens_seen = self._first_tokens + int(total_V.sum())
         return total_V if self._first_V is None else total_V + self._first_V
 
 

@@ -6,6 +6,7 @@ Longer than other files, since half of it says what its verbs promise; each thin
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -358,12 +359,16 @@ class Watch:
         self._last_scored = step
         if self._keeper is not None:
             counts = self._counting.by_set(counts_V, due=step > self._from_step)
-            failure = self._keeper.record(step, observations, seconds, counts, planned) or failure
+            seen = self._counting.tokens_seen if counts else math.nan
+            failure = self._keeper.record(step, observations, seconds, counts, planned, seen) or failure
             try:
                 shown.add(self._keeper.metrics(step, observations, seconds, counts))
                 waited = time.perf_counter() - began
                 self._telling.observed(
-                    self._keeper, shown, step, {"seconds": waited, "time_share": self._cost.share(waited)}
+                    self._keeper,
+                    shown,
+                    step,
+                    {"seconds": waited, "time_share": self._cost.share(waited), "tokens_seen": seen},
                 )
                 scalars = shown.scalars
             except Exception as error:
@@ -458,7 +463,7 @@ class Watch:
             return
         counts = self._counting.by_set(self._counting.total(), due=step > self._from_step)
         if self._keeper is not None and counts:
-            self._keeper.recorder.save_counts(step, counts)
+            self._keeper.recorder.save_counts(step, counts, self._counting.tokens_seen)
 
     def observe_late(self, model: nn.Module, step: int) -> bool:
         """Scores a step some time after its update, whatever the schedule says. A collective on several ranks.

@@ -76,9 +76,11 @@ def write(path: Path, *, whole: bool) -> None:
     for step in STEPS:
         row = {"step": step, "seconds": 0.5, "time": 1e9 + step, "due_step": 6 if step == 7 else step}
         counts = {"eval": np.arange(5) + step} if counted is not None else {}
-        file.append(known(Row, **row, observations={"eval": Observation(*values(step))}, counts=counts))
+        row |= {"observations": {"eval": Observation(*values(step))}, "counts": counts, "tokens_seen": 100.0 * step}
+        file.append(known(Row, **row))
         if whole and step == 5 and hasattr(file, "save_counts"):
-            file.save_counts(6, {"eval": np.arange(5) + 6})
+            seen = [600.0] if "tokens_seen" in row and hasattr(file, "tokens_seen_at") else []
+            file.save_counts(6, {"eval": np.arange(5) + 6}, *seen)
     if whole and hasattr(file, "skip"):
         file.skip(9, "over budget ä")
     if whole and Sample is not None and hasattr(file, "add_samples"):
