@@ -53,7 +53,12 @@ def test_goes_on_from_what_was_counted() -> None:
     counts = TrainingCounts(V)
     counts.begin_from(np.array([1, 4]), np.array([10.0, 20.0]))
     counts.add(torch.tensor([4, 5]))
+    counts.begin_after(1000.0)
     assert counts.total().tolist() == [0, 10, 0, 0, 21, 1, 0]
+    assert counts.tokens_seen == 1002, "of all tokens, not of the targets alone"
+    counts.begin_after(float("nan"))  # a file of before knows none
+    assert counts.total() is not None
+    assert np.isnan(counts.tokens_seen)
 
 
 def test_batches_before_the_first_observation_are_not_lost() -> None:
@@ -144,8 +149,17 @@ TRAINING = Training(steps=6, rows=8, log_every=2, accumulate=2, shuffle=False)
 @pytest.mark.parametrize("host", ["trainer", "lightning", "loop"])
 def test_every_micro_batch_counts(host: str, tmp_path: Path) -> None:
     """Two batches of four rows make an update: all eight rows."""
-    run(host, TRAINING, tmp_path, Watching(random_tokens(), tmp_path / "curves.h5"))
-    with open_run(tmp_path / "curves.h5").group() as group:
+    logged: dict[int, float] = {}
+    watching = Watching(
+        random_tokens(), tmp_path / "curves.h5",
+        log=lambda scalars, step: logged.update({step: scalars.get("curvewatch/watch/tokens_seen", -1.0)}),
+    )  # fmt: skip
+    run(host, TRAINING, tmp_path, watching)
+    file = open_run(tmp_path / "curves.h5")
+    assert file.tokens_seen.tolist() == [step * TRAINING.data().ids.numel() for step in (0, 2, 4, 6)]
+    assert [logged[step] for step in (0, 2, 4, 6)] == file.tokens_seen.tolist()
+    assert file.to_xarray().tokens_seen.values.tolist() == file.tokens_seen.tolist()
+    with file.group() as group:
         ids, counts = group["counted_id"][:], group["training_count"][:]
     once = np.bincount(TRAINING.data().ids.numpy().ravel(), minlength=VOCABULARY)[ids]
     assert np.array_equal(counts, np.array([0, 2, 4, 6])[:, None] * once)
@@ -187,6 +201,9 @@ def test_a_loop_that_is_resumed_and_counts_no_more_is_told(tmp_path: Path, caplo
     with open_run(path).group() as group:
         assert group["training_count"][:, 0].tolist()[:4] == [0, 2, 4, 6]
         assert np.isnan(group["training_count"][4:]).all()
+    seen = open_run(path).tokens_seen
+    assert seen[:4].tolist() == [0, 2 * VOCABULARY, 4 * VOCABULARY, 6 * VOCABULARY]
+    assert np.isnan(seen[4:]).all()
     assert "no batch was counted" in caplog.text
 
 
@@ -203,6 +220,7 @@ def test_a_checkpoint_of_a_callback_that_comes_first_has_the_whole_count(accumul
     run("lightning", training, tmp_path, Watching(random_tokens(), tmp_path / "curves.h5"), callbacks=(Saving(),))
     with open_run(tmp_path / "curves.h5").group() as group:
         ids, saved, rows = group["counted_id"][:], group["saved_count"][:], group["training_count"][:]
+        assert group["saved_tokens_seen"][-1] == training.data().ids[: 4 * accumulate * 3].numel()
     ids_of = training.data().ids.numpy()
     trained = [np.bincount(ids_of[: 4 * accumulate * k].ravel(), minlength=VOCABULARY)[ids] for k in range(7)]
     assert np.array_equal(rows, trained[::2])
