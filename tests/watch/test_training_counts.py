@@ -225,6 +225,13 @@ def test_a_checkpoint_of_a_callback_that_comes_first_has_the_whole_count(accumul
     trained = [np.bincount(ids_of[: 4 * accumulate * k].ravel(), minlength=VOCABULARY)[ids] for k in range(7)]
     assert np.array_equal(rows, trained[::2])
     assert np.array_equal(saved[-1], trained[3])
+    # Resumed there, where no row is, the tokens go on as if nothing had been. (Which rows Lightning trains on is its own.)
+    straight = open_run(tmp_path / "curves.h5").tokens_seen
+    watching = Watching(random_tokens(), tmp_path / "curves.h5")
+    run("lightning", training, tmp_path, watching, resume=str(tmp_path / "three.ckpt"))
+    assert len(open_run(tmp_path / "curves.h5").sessions) == 2
+    assert open_run(tmp_path / "curves.h5").tokens_seen.tolist() == straight.tolist()
+    assert straight[-1] == training.data().ids[: 4 * accumulate * 6].numel()
 
 
 def test_a_method_that_was_replaced_before_stays_replaced(tmp_path: Path) -> None:
