@@ -225,7 +225,7 @@ def test_a_checkpoint_of_a_callback_that_comes_first_has_the_whole_count(accumul
     trained = [np.bincount(ids_of[: 4 * accumulate * k].ravel(), minlength=VOCABULARY)[ids] for k in range(7)]
     assert np.array_equal(rows, trained[::2])
     assert np.array_equal(saved[-1], trained[3])
-    # Resumed there, where no row is, the tokens go on as if nothing had been. (Which rows Lightning trains on is its own.)
+    # Resumed there, where no row is, the tokens go on as if nothing had been.
     straight = open_run(tmp_path / "curves.h5").tokens_seen
     watching = Watching(random_tokens(), tmp_path / "curves.h5")
     run("lightning", training, tmp_path, watching, resume=str(tmp_path / "three.ckpt"))
