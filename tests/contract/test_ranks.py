@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from curvewatch import RunFile, Scorer, ScoringError, open_run
+from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.spans import Spans
 from tests.support.hosts import HOSTS, Intruding, Watching, forward_in_training_mode, run, shard
 from tests.support.models import random_tokens
 from tests.support.ranks import on_ranks
@@ -26,8 +28,12 @@ BATCH_SIZE = 3
 
 def tokens() -> Any:
     found = random_tokens(n_sequences=7, ragged=True)
-    assert len(found) % 2 == 1
-    return found
+    n = len(found)
+    assert n % 2 == 1
+    words = Spans(np.arange(0, n - 1, 2, dtype=np.int32), np.full(n // 2, 2, np.int32), ("word",) * (n // 2),
+                  ("",) * (n // 2), ("",) * (n // 2), np.full(n // 2, -1, np.int32), ("",) * (n // 2),
+                  np.zeros(n // 2, bool))  # fmt: skip
+    return found.with_annotations(Annotations(spans=words)).label("third", np.arange(n) % 3 == 0)
 
 
 def settings(host: str, layout: str = "ddp") -> dict[str, Any]:

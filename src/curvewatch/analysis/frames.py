@@ -11,7 +11,8 @@ from curvewatch.analysis.cache import measures_of
 from curvewatch.analysis.moment import Moment
 from curvewatch.analysis.select import label_named
 from curvewatch.runfile import layout
-from curvewatch.runfile.reader import Curves, Reader
+from curvewatch.runfile.curves import Curves
+from curvewatch.runfile.reader import Reader
 from curvewatch.tokens.tokenset import TokenSet
 
 NEEDED = "needs {0}, which is not installed. Install it with: pip install 'curvewatch[analysis]'"

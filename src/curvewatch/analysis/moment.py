@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.errors import RunFileError
-from curvewatch.runfile.reader import Curves, Reader
+from curvewatch.runfile.curves import Curves
+from curvewatch.runfile.reader import Reader
 
 BLOCK_VALUES = 1 << 24
 

@@ -18,7 +18,8 @@ from curvewatch.analysis.frames import need
 from curvewatch.analysis.items import Items
 from curvewatch.analysis.moment import Moment
 from curvewatch.measures import MeasureTable, measure_curves
-from curvewatch.runfile.reader import Curves, Reader
+from curvewatch.runfile.curves import Curves
+from curvewatch.runfile.reader import Reader
 from curvewatch.tokens.spans import Spans
 
 BLOCK_VALUES = 1 << 22

@@ -18,7 +18,7 @@ from curvewatch.tokens.originals import Scored
 from curvewatch.tokens.spans import Spans, Wish, place
 
 if TYPE_CHECKING:
-    from curvewatch.tokens.builders import Parts
+    from curvewatch.tokens.assembling import Parts
 
 
 def annotated(

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,36 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from curvewatch.errors import brief
 from curvewatch.tokens import text
 from curvewatch.tokens.annotating import annotated
-from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.assembling import Parts, assemble
 from curvewatch.tokens.dataset_rows import rows_of
 from curvewatch.tokens.given import (
-    LARGEST_ID,
-    IntArray,
     as_ids,
     begins_with,
     check_settings,
-    given_positions,
     read_text,
-    with_first,
 )
-from curvewatch.tokens.originals import CUT_BEFORE, CUT_BEHIND, MOST_CHECKED, Originals, Scored, is_lossy
-from curvewatch.tokens.positions import choose_positions
+from curvewatch.tokens.pieces import Piece, piece_of
 from curvewatch.tokens.spans import Wish, wishes
 
 logger = logging.getLogger("curvewatch")
-
-
-class Parts(TypedDict, total=False):
-    """What a `TokenSet` is made of."""
-
-    ids: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    sequence_index: NDArray[np.int32]
-    position: NDArray[np.int32]
-    vocab_size: int | None
-    made_by: Mapping[str, Any]
-    tokenizer: Any
-    annotations: Annotations
 
 
 def from_text(
@@ -81,7 +63,7 @@ def from_text(
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(available, needed, replace=False))
     rows = encoded[: available * body].reshape(available, body)[chosen]
-    pieces = None if ends is None else [_piece(whole, ends, int(r) * body, body) for r in chosen]
+    pieces = None if ends is None else [piece_of(whole, ends, int(r) * body, body) for r in chosen]
     made_by = {"constructor": "from_text", "context": context, "per_sequence": per_sequence, "seed": seed}
     return assemble(
         rows,
@@ -137,7 +119,7 @@ def from_texts(
         n_cut += length < len(ids)
         rows.append(ids[:length])
         if ends is not None:
-            pieces.append(_piece(one, ends, 0, length))
+            pieces.append(piece_of(one, ends, 0, length))
     if n_cut:
         logger.warning("%d of %d texts have more than context=%d tokens and were cut there", n_cut, len(texts), context)
     known = len(pieces) == len(rows)
@@ -198,7 +180,7 @@ def from_dataset(
         rows.append(kept)
         values.append(tuple(others))
         if ends is not None:
-            pieces.append(_piece(cell, ends, 0, len(kept)))
+            pieces.append(piece_of(cell, ends, 0, len(kept)))
         found += min(per_sequence or scorable, scorable)
         if found >= n_tokens:
             break
@@ -268,106 +250,6 @@ def from_sequences(
         tokenizer=tokenizer,
         made_by=made_by,
     )
-
-
-def assemble(
-    rows: Sequence[IntArray] | IntArray,
-    *,
-    positions: Any,
-    rng: np.random.Generator,
-    n_tokens: int | None,
-    per_sequence: int | None,
-    bos: int | None,
-    vocab_size: int | None,
-    tokenizer: Any,
-    made_by: Mapping[str, Any],
-    pieces: Sequence[Piece] | None = None,
-) -> Parts:
-    """Puts sequences behind one another, and chooses the positions where none are given.
-
-    `pieces` are the texts of the rows, where they are known.
-
-    Raises:
-        ValueError: If they hold no token that can be scored, or not enough.
-    """
-    shifts_S = [int(bos is not None and not begins_with(row, bos)) for row in rows]
-    if bos is not None:
-        rows = [with_first(row, bos) for row in rows]
-    lengths_S = np.array([len(row) for row in rows], np.int64)
-    if len(lengths_S) == 0:
-        raise ValueError("sequences: there is none; a token set needs at least one sequence of two tokens.")
-    if positions is None:
-        sequence_index, position = choose_positions(lengths_S, per_sequence, rng)
-        sequence_index, position = sequence_index[:n_tokens], position[:n_tokens]
-    else:
-        sequence_index, position = given_positions(positions, shifts_S)
-    if len(position) == 0:
-        raise ValueError(
-            "sequences: no position can be scored. A token needs at least one token before it: give sequences of "
-            "two tokens or more, or bos=."
-        )
-    if n_tokens is not None and len(position) < n_tokens:
-        raise ValueError(
-            f"n_tokens={n_tokens:,}: the sequences hold only {len(position):,} scorable tokens at per_sequence="
-            f"{per_sequence}. Give more sequences, or a smaller n_tokens."
-        )
-    ids: NDArray[Any] = np.concatenate(rows)
-    if ids.min() < 0 or ids.max() > LARGEST_ID:  # a tokenizer may give anything
-        raise ValueError(
-            f"sequences: token ids run from {ids.min()} to {ids.max()}; they must be 0 or more, at most {LARGEST_ID}."
-        )
-    starts = np.concatenate([[0], np.cumsum(lengths_S)]).astype(np.int64)
-    scored = Scored(starts, sequence_index.astype(np.int32), position.astype(np.int32))
-    return Parts(
-        ids=ids.astype(np.int32),
-        starts=scored.starts,
-        sequence_index=scored.sequence_index,
-        position=scored.position,
-        vocab_size=vocab_size,
-        made_by={**made_by, "bos": bos},
-        tokenizer=tokenizer,
-        annotations=_of_pieces(pieces, scored, shifts_S, ids, tokenizer),
-    )
-
-
-class Piece(NamedTuple):
-    """The text of a row.
-
-    Attributes:
-        text: The text.
-        ends: Where each token of the row ends in it.
-        cut: As in `Originals.cut_S`.
-    """
-
-    text: str
-    ends: NDArray[np.int64]
-    cut: int
-
-
-def _piece(whole: str, ends: NDArray[np.int64], first: int, length: int) -> Piece:
-    """The text of some tokens of a longer one."""
-    start = int(ends[first - 1]) if first else 0
-    inside = ends[first : first + length]
-    end = int(inside[-1]) if length else start
-    cut = CUT_BEFORE * (first > 0) + CUT_BEHIND * (first + length < len(ends))
-    return Piece(whole[start:end], inside - start, cut)
-
-
-def _of_pieces(
-    pieces: Sequence[Piece] | None, scored: Scored, shifts_S: Sequence[int], ids: NDArray[Any], tokenizer: Any
-) -> Annotations:
-    if pieces is None:
-        return Annotations()
-    ends = [np.concatenate([[0] * shift, piece.ends]) for shift, piece in zip(shifts_S, pieces, strict=True)]
-    checked = range(min(len(pieces), MOST_CHECKED))
-    decoded = [text.decode(tokenizer, ids[scored.starts[s] + shifts_S[s] : scored.starts[s + 1]]) for s in checked]
-    originals = Originals(
-        texts=tuple(piece.text for piece in pieces),
-        ends_I=np.concatenate(ends).astype(np.int32),
-        cut_S=np.array([piece.cut for piece in pieces], np.uint8),
-        lossy=is_lossy([pieces[s].text for s in checked], decoded, [pieces[s].cut for s in checked]),
-    )
-    return Annotations(originals, originals.n_bytes(scored))
 
 
 def _texts(texts: Any) -> list[str]:

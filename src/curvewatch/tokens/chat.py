@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from curvewatch.errors import brief
 from curvewatch.tokens import text
-from curvewatch.tokens.builders import Parts, Piece, assemble
+from curvewatch.tokens.assembling import Parts, assemble
 from curvewatch.tokens.given import as_ids, check_settings, storable
 from curvewatch.tokens.labels import Label, of_values
+from curvewatch.tokens.pieces import Piece
 from curvewatch.tokens.records import rows_of
 from curvewatch.tokens.spans import MOST_CHARACTERS, Spans
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from curvewatch.errors import brief
 from curvewatch.tokens import builders
-from curvewatch.tokens.builders import Parts
+from curvewatch.tokens.assembling import Parts
 from curvewatch.tokens.records import records, text_of
 from curvewatch.tokens.spans import Wish
 
