@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from curvewatch.analysis.by_label import LabelCurves, label_curves
 from curvewatch.analysis.findings import CORRELATED, Findings, mean_known
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.style import CHANCE, DIVERGING, run_colour
@@ -84,14 +85,18 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
 
     Args:
         findings: Of one run or several.
-        name: One of `FIGURES`.
+        name: One of `FIGURES`, or "label:NAME": mean surprisal of the tokens with each value of a label (of the first
+            run).
 
     Raises:
         ImportError: Without matplotlib.
-        ValueError: If there is no such figure, or not of one run.
+        ValueError: If there is no such figure or label, or not of one run.
     """
+    if name.startswith("label:"):
+        (curves,) = label_curves(findings.runs[0].moment, [name.removeprefix("label:")])
+        return _drawn(lambda figure: _label(figure, findings, curves), (WIDTH, 2.2))
     if name not in FIGURES:
-        raise ValueError(f"name={name!r}: no such figure. There are {', '.join(FIGURES)}.")
+        raise ValueError(f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, and label:NAME.")
     if name == "cross_run" and findings.comparison is None:
         raise ValueError(
             "name='cross_run': it compares runs. Give several of one token set: run.plot('cross_run', other)."
@@ -181,6 +186,19 @@ def _surprisal(figure: Any, findings: Findings) -> None:
     axes.axhline(findings.runs[0].run.chance, color=CHANCE, lw=0.8, ls=(0, (4, 3)))
     axes.set_ylabel("surprisal (bits)")
     axes.set_ylim(bottom=0)
+    _steps_axis(axes)
+    axes.legend()
+
+
+def _label(figure: Any, findings: Findings, curves: LabelCurves) -> None:
+    axes, steps_T = figure.subplots(), findings.runs[0].moment.steps_T
+    after = steps_T > 0
+    for v, value in enumerate(curves.values):
+        label = _plain(f"{value} ({curves.sizes_V[v]:,})")
+        axes.plot(steps_T[after], curves.mean_TV[after, v], color=run_colour(v), label=label)
+    axes.set_ylabel("surprisal (bits)")
+    axes.set_ylim(bottom=0)
+    axes.set_title(_plain(curves.name), loc="left")
     _steps_axis(axes)
     axes.legend()
 

@@ -142,7 +142,8 @@ class Run(Reader):
         For example `run.plot("acquisition").axes[0].set_title("mine")`.
 
         Args:
-            name: surprisal, accuracy, acquisition, distributions, dataset_map or correlations; with others cross_run.
+            name: surprisal, accuracy, acquisition, distributions, dataset_map or correlations; with others cross_run;
+                label:NAME for the mean surprisal of the tokens with each value of a label.
             others: Further runs of the same token set, drawn beside this one.
 
         Raises:

@@ -109,3 +109,39 @@ function crossCharts(data) {
     { xaxis: stepAxis(data), yaxis: { title: "r" }, empty: "The runs share no scored step after step 0." });
   histogram(data, "plot-cross", data.bins.cross, "cross-run variability, bits²", false, [colour("accent")]);
 }
+
+// Mean surprisal by the values of each label, and their measures, of the first run.
+const LABEL_HUES = ["#2f7ed8", "#e08214", "#3a9d5d", "#9467bd", "#c9a400", "#d6557b", "#17a2b8", "#8c6d46", "#7f8c9a", "#b0413e"];
+
+function labelFrames(data) {
+  for (const element of document.querySelectorAll("[data-labels]")) element.hidden = !data.labels.length;
+  if (!data.labels.length) return;
+  document.getElementById("about-labels").textContent = `Tokens by what they are${several(data) ? `, ${data.runs[0].name}` : ""}: mean surprisal of each value, and the means of its tokens' measures.`;
+  document.getElementById("label-charts").replaceChildren(...data.labels.map((label, k) => {
+    const figure = make("figure", undefined, { class: "card" }), caption = make("figcaption"), box = make("div", undefined, { class: "scroll" });
+    caption.append(make("h2", label.name));
+    if (label.left_out) caption.append(make("p", `The ${label.values.length} values with most tokens; ${label.left_out.toLocaleString("en")} more are in the file.`));
+    const table = make("table"), top = make("thead"), body = make("tbody"), head = make("tr");
+    ["", ...label.columns].forEach((text) => head.append(make("th", text.replaceAll("_", " "))));
+    top.append(head);
+    for (const [value, ...cells] of label.rows) {
+      const row = make("tr");
+      row.append(make("th", value));
+      cells.forEach((cell) => row.append(make("td", cell === null ? "–" : number(cell))));
+      body.append(row);
+    }
+    table.append(top, body);
+    box.append(table);
+    figure.append(caption, make("div", undefined, { class: "plot", id: `plot-label-${k}` }), box);
+    return figure;
+  }));
+}
+
+function labelCharts(data) {
+  const run = data.runs[0];
+  data.labels.forEach((label, k) => {
+    const traces = label.values.map((value, v) => ({ x: after0(run, run.steps), y: after0(run, label.means[v]), name: escaped(value), mode: "lines",
+      line: { color: LABEL_HUES[v % LABEL_HUES.length], width: 2, dash: v % 2 ? "dash" : "solid" }, hovertemplate: "%{y:.2f} bits" }));
+    draw(`plot-label-${k}`, after0(run, run.steps).length ? traces : [], { xaxis: stepAxis(data), yaxis: { title: "bits", rangemode: "tozero" }, showlegend: true, margin: { l: 46, r: 12, t: 28, b: 40 } });
+  });
+}

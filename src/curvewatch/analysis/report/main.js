@@ -80,6 +80,7 @@ async function start() {
   tiles(data);
   crossTable(data);
   provenance(data);
+  labelFrames(data);
   await shown();
   const script = document.createElement("script");
   script.textContent = new TextDecoder().decode(await inflated("library"));
@@ -93,8 +94,9 @@ async function start() {
   gallery(data, pick);
   await shown();
   structureCharts(data, pick);
+  labelCharts(data);
   crossCharts(data);
-  redraw.push(() => { surprisalChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); crossCharts(data); });
+  redraw.push(() => { surprisalChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); labelCharts(data); crossCharts(data); });
   document.documentElement.dataset.ready = Math.round(performance.now() - begun);
 }
 

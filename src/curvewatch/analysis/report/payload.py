@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.analysis.by_label import label_curves
 from curvewatch.analysis.findings import CORRELATED, Findings, RunFindings
+from curvewatch.analysis.frames import by_label
 from curvewatch.analysis.moment import gather
 from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.chosen import choose, ranked
@@ -22,6 +24,15 @@ from curvewatch.analysis.summary import QUANTILES
 from curvewatch.measures import ACQUISITION_STATUS, MeasureWarning, smooth_curves
 from curvewatch.tokens.tokenset import TokenSet
 
+MOST_LABELS = 8
+LABEL_COLUMNS = {
+    "final_surprisal": "surprisal (bits)",
+    "within_run_variability": "variability (bits)",
+    "learned_share": "learned (share)",
+    "median_age_of_acquisition": "median age (log10 step)",
+    "forgettability": "forgettability (bits)",
+    "forgetting_events_top1": "top-1 events",
+}
 STEPS_ON_PAGE = 240
 SMOOTH_POINTS = 100
 BINS = 60
@@ -74,6 +85,7 @@ def payload(findings: Findings, title: str, limit: int) -> str:
         "correlated": list(CORRELATED.values()),
         "runs": [_run(one, index) for index, one in enumerate(findings.runs)],
         "cross": _cross(findings),
+        "labels": _labels(findings),
         "map": _map(findings),
         **_texts(first.run.tokens, which_n),
     }
@@ -97,6 +109,28 @@ def thinned(steps_T: NDArray[np.integer]) -> NDArray[np.int64]:
     even = np.linspace(0, t - 1, STEPS_ON_PAGE // 2).round().astype(int)
     rows: NDArray[np.int64] = np.unique(np.concatenate([logarithmic, even]))
     return rows
+
+
+def _labels(findings: Findings) -> list[dict[str, Any]]:
+    """Of the first run: curves of each label's values, and the means of their tokens' measures."""
+    one = findings.runs[0]
+    names = list(one.run.tokens.labels)[:MOST_LABELS]
+    if not names or not len(one.moment):
+        return []
+    rows = thinned(one.moment.steps_T)
+    found = []
+    for curves in label_curves(one.moment, names):
+        frame = by_label(one.run, curves.name, measures=one.measures)
+        shown = [value for value in curves.values if value in frame.index]
+        found.append({
+            "name": curves.name,
+            "values": curves.values,
+            "left_out": curves.left_out,
+            "means": curves.mean_TV[rows].T,
+            "columns": [LABEL_COLUMNS.get(column, column) for column in frame.columns],
+            "rows": [[value, *frame.loc[value].tolist()] for value in shown],
+        })  # fmt: skip
+    return found
 
 
 def _run(one: RunFindings, index: int) -> dict[str, Any]:
