@@ -209,3 +209,16 @@ def test_hostile_texts(path: Path) -> None:
     back = open_run(path).tokens
     assert back.labels["x"].codes.tolist() == tokens.labels["x"].codes.tolist()
     assert len(back.spans) == len(tokens.spans)
+
+
+def test_sets_may_be_called_as_later_datasets_are(path: Path) -> None:
+    """A run of before that has a set called "label" goes on."""
+    sets = {"label": annotated(), "span": TokenSet.from_sequences([[5, 6, 7]], vocab_size=300)}
+    with Watch(sets, path, max_steps=9, schedule=1) as watch:
+        watch.observe(PlainLM(vocabulary=300), 0)
+    assert_same(open_run(path, "label").tokens, sets["label"])
+    run = open_run(path, "span")
+    run.annotate(run.tokens.label("first", [True, False]))
+    assert open_run(path, "span").tokens.labels["first"].values == ("no", "yes")
+    with pytest.raises(ValueError, match="the name 'surprisal' can't be used"):
+        Watch({"surprisal": sets["span"]}, path)

@@ -34,7 +34,9 @@ def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]
         )
     if not tokens:
         raise ValueError("tokens={}: at least one token set is needed.")
-    taken = {*layout.BY_NAME, layout.PROVENANCE, "watch"}
+    # Datasets that came later take no names away: a run of before may have a set called "label".
+    later = {one.name for one in layout.ANNOTATIONS} | {"tokens_seen", "saved_tokens_seen"}
+    taken = {*layout.BY_NAME, layout.PROVENANCE, "watch"} - later
     for name in tokens:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in taken:
             raise ValueError(
