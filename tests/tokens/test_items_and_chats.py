@@ -154,6 +154,11 @@ REWRITING = (
     "{{ m['content'].split(' ')[1:] | join(' ') }}{% else %}{{ m['content'] }}{% endif %}{{ '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+# It expects contents that are lists of parts, as multimodal models have them.
+PARTS = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}{% for part in m['content'] %}{{ part['text'] }}{% endfor %}"
+    "{{ '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 CHATS = [
     {"messages": [{"role": "user", "content": "the ships?"}, {"role": "assistant", "content": "they sail 🚀"},
                   {"role": "user", "content": "when"}, {"role": "assistant", "content": "at night"}], "source": "a"},
@@ -189,6 +194,19 @@ def test_replies(template: str) -> None:
     assert replies.tolist() == tokens.target.tolist()
     assert len(everything) == len(everything.ids) - 2
     assert everything.spans.name == tokens.spans.name
+
+
+def test_a_tokenizer_that_joins_what_stands_before_a_reply_with_it() -> None:
+    """Alone the prompt ends in another token than within the chat; its text is the beginning all the same."""
+    template = PLAIN.replace("m['role'] + '|>'", "m['role'] + '|>\\n\\n'").replace(
+        "'<|assistant|>'", "'<|assistant|>\\n\\n'"
+    )
+    tokenizer = chatting(template)
+    prompt = tokenizer.apply_chat_template(CHATS[0]["messages"][:1], add_generation_prompt=True)["input_ids"]
+    whole = tokenizer.apply_chat_template(CHATS[0]["messages"])["input_ids"]
+    assert whole[: len(prompt)] != prompt, "the test has no power"
+    tokens = TokenSet.from_chat(CHATS[:1], tokenizer)
+    assert [name.strip() for name in tokens.spans.name] == ["they sail 🚀<|end|>", "at night<|end|>"]
 
 
 def trained_on(rows: list[dict[str, Any]], tokenizer: Any, **settings: Any) -> list[dict[str, list[int]]]:
@@ -249,6 +267,7 @@ def without(chat: list[dict[str, Any]], **changes: Any) -> list[dict[str, Any]]:
     [
         (REWRITING, CHATS[:1], ValueError, r"rows\[0\]: the chat template renders .* before reply 1 .*generation"),
         (None, CHATS, ValueError, "it has no chat template"),
+        (PARTS, CHATS[:1], ValueError, r"leaves 'they sail 🚀' out of the reply's tokens"),
         (PLAIN, [{"messages": CHATS[0]["messages"][:1]}], ValueError, "no message of the role 'assistant'"),
         (PLAIN, [{"messages": without(CHATS[0]["messages"], content="")}], ValueError, "an empty reply"),
         (PLAIN, [{"messages": "hello"}], TypeError, "a list of role and content"),

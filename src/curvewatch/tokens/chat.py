@@ -25,6 +25,8 @@ from curvewatch.tokens.spans import MOST_CHARACTERS, Spans
 logger = logging.getLogger("curvewatch")
 
 REPLY, ASSISTANT = "reply", "assistant"
+MOST_COMPARED = 20
+"""Characters at a reply's end that its tokens must have; before them may be a thought, which templates take out."""
 IGNORED = -100
 """The label of a token that is not trained on."""
 
@@ -150,22 +152,62 @@ def _from_messages(chat: Any, r: int, tokenizer: Any, settings: dict[str, Any]) 
         )
         mask = np.asarray(whole["assistant_masks"], bool)
         if mask.any():
-            return _Chat(ids, _runs(mask), rendered)
+            reply_L = _runs(mask)
+            _check_contents(chat, ids[mask], r, tokenizer)
+            return _Chat(ids, reply_L, rendered)
     reply_L = np.zeros(len(ids), np.int32)
     number = 0
     for i, message in enumerate(chat):
         if message["role"] != ASSISTANT:
             continue
         number += 1
-        before, through = render(chat[:i], prompt=True), render(chat[: i + 1])
-        if not (_begins(ids, before) and _begins(ids, through) and len(before) < len(through)):
+        inside = _by_ids(ids, render(chat[:i], prompt=True), render(chat[: i + 1]))
+        if inside is None:
+            before, through = (
+                _text(tokenizer, chat[:i], settings, prompt=True),
+                _text(tokenizer, chat[: i + 1], settings),
+            )
+            inside = _by_text(ids, rendered, before, through, tokenizer)
+        if inside is None:
             raise ValueError(
                 f"rows[{r}]: the chat template renders the messages before reply {number} in another way once more "
                 "follow, so that the reply's tokens can't be told. Give tokenizer.chat_template a template that marks "
                 "them ({% generation %}; TRL has such templates), or rows of input_ids and labels."
             )
-        reply_L[len(before) : len(through)] = number
+        reply_L[inside] = number
+    _check_contents(chat, ids[reply_L > 0], r, tokenizer)
     return _Chat(ids, reply_L, rendered)
+
+
+def _by_ids(ids: NDArray[np.int64], before: NDArray[np.int64], through: NDArray[np.int64]) -> slice | None:
+    """The tokens of a reply, where the ids before it and through it are the beginning of the chat's."""
+    if not (_begins(ids, before) and _begins(ids, through) and len(before) < len(through)):
+        return None
+    return slice(len(before), len(through))
+
+
+def _by_text(ids: NDArray[np.int64], whole: str, before: str, through: str, tokenizer: Any) -> slice | None:
+    """The same where only the texts are: a tokenizer may join the end of what stands before with what follows."""
+    if not (whole.startswith(before) and whole.startswith(through) and len(before) < len(through)):
+        return None
+    encoded, ends = text.encode_with_ends(tokenizer, whole)
+    if ends is None or not np.array_equal(encoded, ids):
+        return None
+    starts = np.concatenate([[0], ends[:-1]])
+    inside = np.flatnonzero((ends > len(before)) & (starts < len(through)))
+    return slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else None
+
+
+def _check_contents(chat: Any, replies: NDArray[np.int64], r: int, tokenizer: Any) -> None:
+    """Makes sure that the replies' tokens say what the messages do: some templates take lists of parts, not texts."""
+    said = text.decode(tokenizer, replies)
+    for message in chat:
+        content = message.get("content")
+        if message["role"] == ASSISTANT and isinstance(content, str) and content.strip()[-MOST_COMPARED:] not in said:
+            raise ValueError(
+                f"rows[{r}]: the chat template leaves {brief(content.strip())} out of the reply's tokens, which are "
+                f"{brief(said)}. Give its messages in the form that it expects, or rows of input_ids and labels."
+            )
 
 
 def _from_prompt(prompt: Any, completion: Any, r: int, tokenizer: Any, settings: dict[str, Any]) -> _Chat:
@@ -231,8 +273,10 @@ def _renderer(tokenizer: Any, settings: dict[str, Any], r: int) -> Any:
     return render
 
 
-def _text(tokenizer: Any, chat: Any, settings: dict[str, Any]) -> str:
-    return str(tokenizer.apply_chat_template(list(chat), tokenize=False, **settings))
+def _text(tokenizer: Any, chat: Any, settings: dict[str, Any], *, prompt: bool = False) -> str:
+    if not len(chat):
+        return ""
+    return str(tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=prompt, **settings))
 
 
 def _begins(ids: NDArray[np.int64], with_: NDArray[np.int64]) -> bool:
