@@ -218,30 +218,32 @@ def place(originals: Originals | None, scored: Scored, wanted: Sequence[Wish], *
     column_I = np.full(len(originals.ends_I), -1, np.int64)
     column_I[scored.starts[scored.sequence_index] + scored.position] = np.arange(len(scored.position))
     found: dict[str, list[Any]] = {one.name: [] for one in fields(Spans)}
-    lost = 0
+    lost, at = 0, -1
     for wish in wanted:
         text = originals.texts[wish.sequence]
-        inside = slice(int(scored.starts[wish.sequence]), int(scored.starts[wish.sequence + 1]))
-        ends = originals.ends_I[inside]
-        starts = np.concatenate([[0], ends[:-1]])
-        start = wish.start + len(text[wish.start : wish.end]) - len(text[wish.start : wish.end].lstrip())
-        end = wish.start + len(text[wish.start : wish.end].rstrip())
+        if wish.sequence != at:
+            at = wish.sequence
+            inside = slice(int(scored.starts[at]), int(scored.starts[at + 1]))
+            ends, columns_L = originals.ends_I[inside], column_I[inside]
+            starts = np.concatenate([[0], ends[:-1]])
+        own = text[wish.start : wish.end]
+        start, end = wish.start + len(own) - len(own.lstrip()), wish.start + len(own.rstrip())
         # Its own characters, without the blanks that the cover rule gives to the token behind them; the later pieces of
         # a character that is split cover none, and go with the first.
-        overlap = np.flatnonzero(
-            ((starts < end) & (ends > start)) | ((starts == ends) & (start < ends) & (ends <= end))
-        )
-        columns = column_I[inside][overlap]
-        if not overlap.size or (columns < 0).any() or end > len(text):
+        first, behind = int(np.searchsorted(ends, start, "right")), int(np.searchsorted(starts, end, "left"))
+        while behind < len(ends) and starts[behind] == ends[behind] == end:
+            behind += 1
+        overlap = range(first, behind)
+        columns = columns_L[first:behind]
+        if not overlap or (columns < 0).any() or end > len(text):
             if strict:
                 raise ValueError(f"{_said(wish, text)}: {_why_not(overlap, end, len(text))}")
             lost += 1
             continue
-        first, last = int(overlap[0]), int(overlap[-1])
-        before, behind = text[int(starts[first]) : start], text[end : int(ends[last])]
+        beside = text[int(starts[first]) : start] + text[end : int(ends[behind - 1])]
         found["first"].append(int(columns[0]))
         found["length"].append(len(columns))
-        found["impure"].append(bool(before.strip() or behind.strip()))
+        found["impure"].append(bool(beside.strip()))
         found["name"].append(storable((wish.name if wish.name is not None else text[start:end])[:MOST_CHARACTERS]))
         found["item"].append(wish.item)
         for one in ("kind", "group", "member"):
@@ -265,8 +267,8 @@ def _said(wish: Wish, text: str) -> str:
     return f"{wish.kind} {brief(text[wish.start : wish.end])} {where}"
 
 
-def _why_not(overlap: NDArray[np.intp], end: int, length: int) -> str:
-    if not overlap.size or end > length:
+def _why_not(overlap: range, end: int, length: int) -> str:
+    if not overlap or end > length:
         return "it has no token; the text was cut before it. Give a larger context=."
     if overlap[0] == 0:
         return "its first token has nothing before it to be predicted from. Pass bos=."
