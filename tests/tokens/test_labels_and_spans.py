@@ -68,6 +68,13 @@ def test_words_are_the_tokens_that_cover_them(kind: str) -> None:
     assert len(spans) == len(words)
 
 
+def test_words_again_take_the_place_of_words() -> None:
+    tokens = of_texts(spans=[[(4, 9)], [], []])
+    assert tokens.words().words().spans.same_as(tokens.words().spans)
+    assert tokens.words(r"\w+").spans.kinds == ["word", "span"]
+    assert tokens.words("x*").spans.of_kind("word").name == ("x", "x"), "no word is empty"
+
+
 def test_words_at_the_edges_of_a_sequence() -> None:
     text = " ".join(f"word{n}" for n in range(400))
     tokens = TokenSet.from_text(text, tokenizer_of("tiktoken"), 150, 31, None, bos=BOS).words()
@@ -212,6 +219,10 @@ def test_more_that_is_refused() -> None:
     tokens = of_texts()
     with pytest.raises(ValueError, match=r"the value 0\.5 of token 0.*into ranges first"):
         tokens.label("x", np.full(len(tokens), 0.5))
+    with pytest.raises(ValueError, match="no token has a value"):
+        tokens.label("x", np.full(len(tokens), np.nan))
+    with pytest.raises(ValueError, match=r"the value \[1\] of token 0"):
+        tokens.label("x", lambda text, before: [1])
     with pytest.raises(ValueError, match="one number for each id"):
         tokens.label("frequency", counts=[1, 2])
     with pytest.raises(ValueError, match="knows no text, only ids"):

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.errors import brief
 from curvewatch.observation import Sample
 from curvewatch.runfile import layout
 from curvewatch.runfile.annotations import annotate, read_annotations
@@ -205,6 +206,8 @@ class Reader:
             TokenSetMismatchError: If it is another set.
             RunFileError: If the file can't be written.
         """
+        if not isinstance(tokens, TokenSet):
+            raise TypeError(f"tokens={brief(tokens)}: a token set is expected, for example run.tokens.label(...).")
         annotate(self.path, self.sets, self.set_name, tokens)
         self._tokens = None
 

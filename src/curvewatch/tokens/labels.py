@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,15 +130,20 @@ def of_values(name: str, values: Sequence[Any]) -> Label:
     codes = np.full(len(values), -1, np.int32)
     known: dict[str, int] = {}
     for i, value in enumerate(values):
-        if value is None or value == "" or value != value:
+        if value is None or (isinstance(value, (str, Real)) and (value == "" or value != value)):
             continue
-        if isinstance(value, float) and not value.is_integer():
+        if isinstance(value, str):
+            text = value
+        elif isinstance(value, Real) and float(value).is_integer():
+            text = str(int(value) if isinstance(value, Integral) else int(float(value)))
+        else:
             raise ValueError(
-                f"label {name!r}: the value {value!r} of token {i}; texts or whole numbers are expected. Put measures "
-                "into ranges first."
+                f"label {name!r}: the value {brief(value)} of token {i}; texts or whole numbers are expected. Put "
+                "measures into ranges first."
             )
-        text = str(int(value)) if isinstance(value, (int, float, np.integer)) else str(value)
         codes[i] = known.setdefault(storable(text[:MOST_CHARACTERS].strip()), len(known))
+    if not known:
+        raise ValueError(f"label {name!r}: no token has a value.")
     sizes = np.bincount(codes[codes >= 0], minlength=len(known))
     order = np.argsort(-sizes, kind="stable")
     rank = np.empty(len(known) + 1, np.int32)

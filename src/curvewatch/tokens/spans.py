@@ -20,7 +20,7 @@ from curvewatch.tokens.originals import CUT_BEFORE, CUT_BEHIND, Originals, Score
 
 logger = logging.getLogger("curvewatch")
 
-KIND = "span"
+KIND, WORD = "span", "word"
 """Of spans that are given without a kind."""
 MOST_CHARACTERS = 200
 
@@ -285,6 +285,8 @@ def words_in(originals: Originals, pattern: re.Pattern[str]) -> Iterator[Wish]:
     for s, text in enumerate(originals.texts):
         cut = int(originals.cut_S[s])
         for match in pattern.finditer(text):
+            if match.start() == match.end():
+                continue
             if (match.start() == 0 and cut & CUT_BEFORE) or (match.end() == len(text) and cut & CUT_BEHIND):
                 continue
-            yield Wish(s, match.start(), match.end(), kind="word")
+            yield Wish(s, match.start(), match.end(), kind=WORD)

@@ -26,7 +26,7 @@ from curvewatch.tokens.card import set_card
 from curvewatch.tokens.given import check_parts
 from curvewatch.tokens.labels import Label, label_of
 from curvewatch.tokens.originals import Scored
-from curvewatch.tokens.spans import KIND, Spans, place, wishes, words_in
+from curvewatch.tokens.spans import KIND, WORD, Spans, place, wishes, words_in
 from curvewatch.tokens.unit_constructors import UnitConstructors
 from curvewatch.tokens.view import TokenView
 
@@ -198,6 +198,8 @@ class TokenSet(UnitConstructors):
     def words(self, pattern: str = r"\S+") -> TokenSet:
         r"""The same set with its words as spans of kind "word"; words that a sequence's edge cuts are left out.
 
+        Words that it has already give way.
+
         Args:
             pattern: Regular expression of one word: by default what stands between blanks, as studies of reading times
                 have it; `r"\w+"` for words without punctuation.
@@ -213,7 +215,8 @@ class TokenSet(UnitConstructors):
         except re.error as error:
             raise ValueError(f"pattern={pattern!r}: not a regular expression ({error}).") from error
         found = place(originals, self.scored, list(words_in(originals, compiled)), strict=False)
-        return self._annotated(spans=self.spans.and_others(found))
+        others = np.flatnonzero(np.array([kind != WORD for kind in self.spans.kind], bool))
+        return self._annotated(spans=self.spans.take(others).and_others(found))
 
     def with_annotations(self, annotations: Annotations) -> TokenSet:
         """The same set with these annotations in the place of its own."""
