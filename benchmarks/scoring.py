@@ -7,6 +7,7 @@ All ways take the same sequences in the same batches:
 
     backbone    the bare backbone, no head, nothing measured: the floor
     forward     the model with its head at the scored positions only: what no exact way can avoid
+    loss        the same, and cross-entropy of it in the model's own precision: surprisal and nothing else
     curvewatch  `Scorer.score`: surprisal, correctness and entropy of each scored token
     evaluate    `Trainer.evaluate`: the mean loss
     full        full logits, float32 log_softmax, gather: the surprisals
@@ -63,6 +64,7 @@ class Case:
         shape: Of the model.
         sequences: Number of sequences.
         per_sequence: Scored positions in each; None for all.
+        dtype: Of the model's weights.
         batch_size: Sequences in a batch; None leaves the choice to the scorer.
     """
 
@@ -70,12 +72,13 @@ class Case:
     sequences: int
     per_sequence: int | None
     batch_size: int | None = None
+    dtype: str = "float32"
 
     @property
     def title(self) -> str:
         """The case in words."""
         positions = "all" if self.per_sequence is None else self.per_sequence
-        return f"{self.shape.name}, {positions} of {CONTEXT} positions, {self.sequences} sequences"
+        return f"{self.shape.name}, {self.dtype}, {positions} of {CONTEXT} positions, {self.sequences} sequences"
 
 
 CASES = (Case(GPT2_SMALL, 8, 10), Case(GPT2_SMALL, 6, None), Case(SMALL, 64, 10), Case(SMALL, 24, None))
@@ -92,7 +95,7 @@ class Work:
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self.device = device
-        self.model: GPT2LMHeadModel = case.shape.build(device)
+        self.model: GPT2LMHeadModel = case.shape.build(device).to(getattr(torch, case.dtype))
         self.tokens: TokenSet = random_tokens(case.sequences, case.shape.vocabulary, case.per_sequence)
         self.scorer = Scorer(self.tokens, batch_size=case.batch_size or "auto")
         self.scorer.prepare(self.model)
@@ -126,6 +129,18 @@ def forward(work: Work) -> Way:
     def run() -> None:
         for batch in work.batches:
             work.model(batch.input_ids, use_cache=False, logits_to_keep=batch.keep)
+
+    return run
+
+
+def loss(work: Work) -> Way:
+    """The forward pass and cross-entropy, as a training step has them."""
+
+    @torch.no_grad()
+    def run() -> None:
+        for batch in work.batches:
+            logits = work.model(batch.input_ids, use_cache=False, logits_to_keep=batch.keep).logits
+            torch.nn.functional.cross_entropy(logits.reshape(len(batch.target), -1), batch.target, reduction="none")
 
     return run
 
@@ -173,6 +188,7 @@ def full(work: Work) -> Way:
 WAYS: dict[str, Callable[[Work], Way]] = {
     "backbone": backbone,
     "forward": forward,
+    "loss": loss,
     "curvewatch": curvewatch,
     "evaluate": evaluate,
     "full": full,
@@ -209,7 +225,7 @@ def peak_of(name: str, case: Case, device: torch.device, threads: int) -> float:
 def peak_of_prepare(case: Case, device: torch.device, threads: int) -> float:
     """Peak memory of `Scorer.prepare`, which is called once a run, MiB. Call it in a fresh process."""
     settle(threads)
-    model = case.shape.build(device)
+    model = case.shape.build(device).to(getattr(torch, case.dtype))
     scorer = Scorer(random_tokens(case.sequences, case.shape.vocabulary, case.per_sequence))
     memory = PeakMemory(device)
     scorer.prepare(model)
@@ -219,6 +235,8 @@ def peak_of_prepare(case: Case, device: torch.device, threads: int) -> float:
 def measure(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
     """All figures of one case."""
     work, clock = Work(case, device), Clock(device)
+    # An accelerator's allocator counts for itself; a CPU's peak is that of a whole process.
+    alone = in_fresh_process if device.type == "cpu" else lambda function, *arguments: function(*arguments)
     seconds, difference = times(work, clock, rounds)
     # Two batches show the peak.
     small = replace(case, sequences=min(case.sequences, 2 * work.batch_size), batch_size=work.batch_size)
@@ -232,7 +250,7 @@ def measure(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
             "seconds_median": statistics.median(taken),
             "ratio_to_backbone_min": min(ratios),
             "ratio_to_backbone_median": statistics.median(ratios),
-            "peak_mib": in_fresh_process(peak_of, name, small, device, threads),
+            "peak_mib": alone(peak_of, name, small, device, threads),
         }
     return {
         "case": case.title,
@@ -242,7 +260,7 @@ def measure(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
         "unit": clock.unit,
         "rounds": rounds,
         "largest_difference_bits": difference,
-        "prepare_peak_mib": in_fresh_process(peak_of_prepare, small, device, threads),
+        "prepare_peak_mib": alone(peak_of_prepare, small, device, threads),
         "ways": ways,
     }
 
@@ -294,6 +312,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="how often each way is timed (default: %(default)s)")
     parser.add_argument("--device", default="auto", help='"cpu", "cuda" or "auto" (default): a GPU if there is one')
     parser.add_argument("--threads", type=int, default=1, help="PyTorch threads on a CPU (default: %(default)s)")
+    parser.add_argument("--dtype", default="float32", help="of the weights (default: %(default)s)")
     parser.add_argument("--case", type=int, action="append", help="only this case (0, 1, ...); may be repeated")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to FILE")
     options = parser.parse_args()
@@ -305,7 +324,7 @@ def main() -> None:
     results = []
     for index, case in enumerate(QUICK_CASES if options.quick else CASES):
         if options.case is None or index in options.case:
-            enlarged = replace(case, sequences=case.sequences * factor)
+            enlarged = replace(case, sequences=case.sequences * factor, dtype=options.dtype)
             results.append(measure(enlarged, device, 1 if options.quick else options.rounds))
             print(show(results[-1], verdict=not options.quick), flush=True)
     if options.json:

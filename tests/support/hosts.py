@@ -9,7 +9,6 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 from unittest import mock
@@ -103,7 +102,7 @@ class Intruding:
 
 def ids_like(model: nn.Module) -> torch.Tensor:
     """A batch for an intruder."""
-    return torch.arange(8)[None].repeat(2, 1)
+    return torch.arange(8, device=next(model.parameters()).device)[None].repeat(2, 1)
 
 
 def forward_in_training_mode(model: nn.Module) -> None:
@@ -168,7 +167,7 @@ def run_trainer(
     strategy = "epoch" if training.log_epochs else "steps" if training.log_every else "no"
     settings: dict[str, Any] = {
         "output_dir": str(folder / "trainer"),
-        "use_cpu": True,
+        "use_cpu": training.device == "cpu",
         "disable_tqdm": True,
         "report_to": "none",
         "seed": training.seed,
@@ -183,6 +182,7 @@ def run_trainer(
         "weight_decay": 0.01,
         "optim": "adamw_torch",
         "bf16": training.bf16,
+        "fp16": training.fp16,
         "logging_strategy": strategy,
         "logging_steps": training.log_every or 500,
         "logging_first_step": training.log_first,
@@ -192,7 +192,8 @@ def run_trainer(
         "save_steps": training.save_every or 500,
         "dataloader_num_workers": training.workers,
         "torch_compile": training.compiled == "model",
-        "torch_compile_backend": "aot_eager" if training.compiled == "model" else None,
+        "torch_compile_backend": training.backend if training.compiled == "model" else None,
+        "torch_compile_mode": training.compile_mode,
         **arguments,
     }
     if training.checkpointing is not None:
@@ -262,12 +263,12 @@ def run_lightning(
         saving = [ModelCheckpoint(folder / "lightning", every_n_train_steps=training.save_every, save_top_k=-1)]
     settings: dict[str, Any] = {
         "default_root_dir": folder,
-        "accelerator": "cpu",
+        "accelerator": "cpu" if training.device == "cpu" else "gpu",
         "devices": 1,
         "max_steps": -1 if training.epochs is not None else training.steps,
         "max_epochs": training.epochs,
         "accumulate_grad_batches": training.accumulate,
-        "precision": "bf16-mixed" if training.bf16 else "32-true",
+        "precision": "bf16-mixed" if training.bf16 else "16-mixed" if training.fp16 else "32-true",
         "log_every_n_steps": training.log_every or 0,
         "val_check_interval": training.evaluate_every * training.accumulate if training.evaluate_every else None,
         "check_val_every_n_epoch": None if training.evaluate_every else 1,
@@ -354,9 +355,14 @@ def run_loop(
     model.train()
     notes = Notes(model)
     training.seed_everything()
-    called = wrap(torch.compile(model, backend="aot_eager") if training.compiled == "model" else model)
+    called = wrap(
+        torch.compile(model, backend=training.backend, mode=training.compile_mode)
+        if training.compiled == "model"
+        else model
+    )
     optimizer = adamw(model)
     observer = beside.loop(training) if beside is not None else None
+    scaler = torch.amp.GradScaler(training.device, enabled=training.fp16)
     step, logged = 0, []
     if resume is not None:
         saved = torch.load(folder / f"loop-{resume}.pt")
@@ -374,12 +380,13 @@ def run_loop(
             batch = next(batches)
             if isinstance(observer, Watch):
                 observer.count(batch["input_ids"])
-            with torch.autocast("cpu", torch.bfloat16) if training.bf16 else nullcontext():
-                loss = called(**batch).loss
-            (loss / training.accumulate).backward()
+            with training.autocast():
+                loss = called(**{name: ids.to(training.device) for name, ids in batch.items()}).loss
+            scaler.scale(loss / training.accumulate).backward()
             if observer is not None and micro + 1 < training.accumulate and isinstance(observer, Watch):
                 observer.observe(called, step)  # between micro-batches: must do nothing
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad()
         step += 1
         after(step, model)
@@ -388,7 +395,7 @@ def run_loop(
         if training.evaluate_every and step % training.evaluate_every == 0:
             with torch.no_grad():
                 model.eval()
-                model(**batch)
+                model(**{name: ids.to(training.device) for name, ids in batch.items()})
                 model.train()
         if observer is not None:
             observer.observe(called, step)

@@ -23,6 +23,8 @@ FLOAT32_BITS = 2e-5
 # bfloat16 keeps 8 bits: a logit between 2 and 4 is off by up to 2^-7, that is 0.011 bit, and a batch of another shape
 # may round the target's and the largest one to either side; bits.
 BFLOAT16_BITS = 0.02
+# float16 keeps three bits more.
+FLOAT16_BITS = BFLOAT16_BITS / 8
 
 
 class Snapshots:
@@ -92,15 +94,16 @@ def plain_bits(
     model: Callable[[torch.Tensor], Any],
     tokens: TokenSet,
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    device: torch.device | str = "cpu",
 ) -> np.ndarray:
     """Surprisal of each token: sequences one by one and unpadded, full logits, float64."""
     bits = np.empty(len(tokens))
     for s in range(tokens.n_sequences):
         ids = torch.from_numpy(np.array(tokens.sequence(s), np.int64))
         with torch.no_grad(), around():
-            output = model(ids[None])
+            output = model(ids[None].to(device))
         logits = getattr(output, "logits", output)
-        log_p = torch.log_softmax(logits[0].double(), dim=-1) / np.log(2)
+        log_p = torch.log_softmax(logits[0].double(), dim=-1).cpu() / np.log(2)
         for i in np.flatnonzero(tokens.sequence_index == s):
             position = int(tokens.position[i])
             bits[i] = -log_p[position - 1, ids[position]]
@@ -124,7 +127,7 @@ def assert_rows_are_the_training_models(
     model, before = fresh().eval(), None
     for step, row in zip(run.steps.tolist(), np.asarray(run.surprisal, np.float64), strict=True):
         model.load_state_dict(snapshots.weights[step])
-        expected = plain_bits(lambda ids: call(model, ids), tokens, around)
+        expected = plain_bits(lambda ids: call(model, ids), tokens, around, next(model.parameters()).device)
         assert np.abs(row - expected).max() <= bits, f"step {step}: off by {np.abs(row - expected).max():.2g} bit"
         assert before is None or np.abs(row - before).max() > 10 * bits, f"step {step}: nothing was learned"
         before = expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +20,15 @@ from .models import CONTEXT, VOCABULARY, gpt2
 class Training:
     """What is trained, and how; each host translates it into its own settings.
 
-    `freeze` leaves the first block in evaluation mode throughout; `compiled` is "model" or "blocks".
+    `freeze` leaves the first block in evaluation mode throughout; `compiled` is "model" or "blocks"; `fp16` comes with
+    a scaler of gradients, as every host has it.
     """
 
     steps: int = 7
     epochs: int | None = None
     dropout: float = 0.1
     bf16: bool = False
+    fp16: bool = False
     accumulate: int = 1
     checkpointing: str | None = None
     workers: int = 0
@@ -36,11 +39,14 @@ class Training:
     save_every: int | None = None
     freeze: bool = False
     compiled: str | None = None
+    backend: str = "aot_eager"
+    compile_mode: str | None = None
     tied: bool = True
     shuffle: bool = True
     rows: int = 40
     batch: int = 4
     seed: int = 11
+    device: str = "cpu"
 
     def model(self) -> Any:
         """The model before the first step, the same each time."""
@@ -52,8 +58,13 @@ class Training:
             model.gradient_checkpointing_enable({"use_reentrant": self.checkpointing == "reentrant"})
         if self.compiled == "blocks":
             for block in model.transformer.h:
-                block.compile(backend="aot_eager")
-        return model
+                block.compile(backend=self.backend)
+        return model.to(self.device)
+
+    def autocast(self) -> Any:
+        """The precision that it computes in, as a context."""
+        kind = torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
+        return torch.autocast(self.device, kind) if kind is not None else nullcontext()
 
     def data(self) -> Rows:
         """The training rows."""
@@ -97,7 +108,7 @@ class Outcome:
     Attributes:
         weights: Parameters and buffers by name.
         optimizer: The optimizer's tensors, in order.
-        streams: States of the random streams: torch, NumPy, Python.
+        streams: States of the random streams: torch, NumPy, Python, and the accelerator's where there is one.
         losses: Loss of each training forward pass.
         modes: For each training forward pass, the mode of every submodule.
         logged_steps: Steps at which the host logged a loss.
@@ -115,7 +126,9 @@ class Outcome:
         found = [name for name, tensor in self.weights.items() if not _same(tensor, other.weights[name])]
         if len(self.optimizer) != len(other.optimizer) or not all(map(_same, self.optimizer, other.optimizer)):
             found.append("optimizer state")
-        for name, mine, theirs in zip(("torch", "numpy", "python"), self.streams, other.streams, strict=True):
+        for name, mine, theirs in zip(
+            ("torch", "numpy", "python", "accelerator"), self.streams, other.streams, strict=True
+        ):
             if mine != theirs:
                 found.append(f"{name} stream")
         if self.losses != other.losses:
@@ -157,6 +170,7 @@ def outcome_of(model: nn.Module, optimizer: Any, notes: Notes, logged_steps: lis
             torch.get_rng_state().numpy().tobytes(),
             (numpy_state[1].tobytes(), *numpy_state[2:]),
             random.getstate(),
+            torch.cuda.get_rng_state().numpy().tobytes() if torch.cuda.is_available() else None,
         ],
         losses=notes.losses,
         modes=notes.modes,
@@ -171,4 +185,8 @@ def _whole(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.numpy().tobytes() == b.numpy().tobytes()
+    return a.shape == b.shape and a.dtype == b.dtype and _bytes(a) == _bytes(b)
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
