@@ -48,6 +48,7 @@ from transformers import GPT2LMHeadModel, Trainer, TrainingArguments, default_da
 from transformers.trainer_callback import PrinterCallback
 
 from curvewatch import TokenSet
+from curvewatch.scoring import roads
 from curvewatch.scoring.batches import Batch, Batches
 from curvewatch.scoring.scorer import Scorer
 
@@ -124,23 +125,24 @@ def backbone(work: Work) -> Way:
 
 def forward(work: Work) -> Way:
     """The forward pass that scoring needs, and nothing else."""
+    road = getattr(roads, work.scorer.prepared.road)
 
     @torch.no_grad()
     def run() -> None:
         for batch in work.batches:
-            work.model(batch.input_ids, use_cache=False, logits_to_keep=batch.keep)
+            road(work.model, batch)
 
     return run
 
 
 def loss(work: Work) -> Way:
     """The forward pass and cross-entropy, as a training step has them."""
+    road = getattr(roads, work.scorer.prepared.road)
 
     @torch.no_grad()
     def run() -> None:
         for batch in work.batches:
-            logits = work.model(batch.input_ids, use_cache=False, logits_to_keep=batch.keep).logits
-            torch.nn.functional.cross_entropy(logits.reshape(len(batch.target), -1), batch.target, reduction="none")
+            torch.nn.functional.cross_entropy(road(work.model, batch), batch.target, reduction="none")
 
     return run
 

@@ -16,17 +16,24 @@ KERNELS = ("MATH", "EFFICIENT_ATTENTION", "FLASH_ATTENTION", "CUDNN_ATTENTION")
 
 
 def run_part(place: Place, report: Report) -> None:
-    """Each kernel in each precision that it has, on ragged sequences."""
+    """Each kernel in each precision that it has."""
+    for ragged in (True, False):
+        kernels(place, report, ragged)
+
+
+def kernels(place: Place, report: Report, ragged: bool) -> None:
+    """With a mask over padding, and without one, which some kernels can't take."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    tokens = random_tokens(9, 30, None, ragged=True)
+    tokens = random_tokens(9, 30, None, ragged=ragged)
+    padded = ", padded" if ragged else ""
     settings: dict[str, Any] = {"n_embd": 128, "n_head": 2, "n_positions": 64, "initializer_range": 0.1}
     exact = plain_bits(gpt2(attn_implementation="eager", **settings).double().eval(), tokens)
     for dtype, bits in ((torch.float32, 4 * FLOAT32_BITS), (torch.bfloat16, 16 * BFLOAT16_BITS)):
         model = gpt2(attn_implementation="sdpa", **settings).to(place.device, dtype)
         plain = plain_bits(model.eval(), tokens, device=place.device)
         for kernel in KERNELS:
-            with report.check(f"attention: {kernel}, {str(dtype).removeprefix('torch.')}") as seen:
+            with report.check(f"attention{padded}: {kernel}, {str(dtype).removeprefix('torch.')}") as seen:
                 if kernel != "MATH":
                     card_needed(place)
                 with sdpa_kernel(getattr(SDPBackend, kernel)):

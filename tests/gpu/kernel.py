@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from curvewatch.scoring.kernels import kernel_for
 from curvewatch.scoring.logits import score_logits
 from tests.gpu.report import Place, Report, card_needed
 
@@ -19,11 +20,13 @@ VOCABULARY = 50_257
 
 def run_part(place: Place, report: Report) -> None:
     """Random, peaked, masked and broken rows in each dtype; times for three numbers of rows."""
-    ways: dict[str, Callable[..., torch.Tensor]] = {"as it is": score_logits}
+    ways: dict[str, Callable[..., torch.Tensor]] = {"PyTorch's operations": score_logits}
     if place.card:
         from curvewatch.scoring import fused
 
         ways["fused"] = fused.score_rows
+        with report.check("the fused kernel is the one that scores"):
+            assert kernel_for(place.device) is fused.score_rows
     for name, way in ways.items():
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             with report.check(f"exact: {name}, {str(dtype).removeprefix('torch.')}") as seen:

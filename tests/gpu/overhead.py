@@ -50,7 +50,8 @@ def overhead(place: Place, report: Report) -> str:
             watch = Watch(tokens, path, max_steps=n_steps, schedule=Schedule.every(2), live=live, log=lambda *_: None)
         with watch:
             if watched:
-                watch.observe(model, 0)
+                with torch.autocast(place.device.type, torch.bfloat16):
+                    watch.observe(model, 0)
             for step in range(1, n_steps + 1):
                 if step == 11:  # what is set up once is not counted
                     synchronize(place)
@@ -62,11 +63,13 @@ def overhead(place: Place, report: Report) -> str:
                 optimizer.zero_grad()
                 if watched:
                     watch.count(pool[step % 64])
-                    watch.observe(model, step)
+                    # In the precision that is trained in, as the hosts' Trainers have it by themselves.
+                    with torch.autocast(place.device.type, torch.bfloat16):
+                        watch.observe(model, step)
             synchronize(place)
             if n_steps > 11:
                 taken[watched] = time.perf_counter() - began
-        weights[watched] = float(sum(p.double().sum() for p in model.parameters()))
+        weights[watched] = float(sum(p.detach().double().sum() for p in model.parameters()))
     run = open_run(path)
     assert len(run.steps) == n_rows, f"{len(run.steps)} rows"
     if place.card:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ class Batch:
         keep: bool, shape [B, W]: the places whose logits predict a scored token.
         target: Ids of the scored tokens in row-major order of `keep`, shape [n].
         token_index: Their indices in the token set, shape [n].
+        places: The same places as `keep` as indices into the flattened rows, int64, shape [n]. With them an
+            accelerator need not be waited for to know how many there are. Without: None.
     """
 
     input_ids: torch.Tensor
@@ -28,6 +31,20 @@ class Batch:
     keep: torch.Tensor
     target: torch.Tensor
     token_index: torch.Tensor
+    places: torch.Tensor | None = None
+
+    def wanted(self, all_BWd: torch.Tensor) -> torch.Tensor:
+        """What stands at the wanted places, in row-major order.
+
+        Args:
+            all_BWd: Shape [B, W, d].
+
+        Returns:
+            Shape [n, d].
+        """
+        if self.places is None or not all_BWd.is_contiguous():
+            return all_BWd[self.keep]
+        return all_BWd.flatten(0, 1).index_select(0, self.places)
 
 
 class Batches:
@@ -77,14 +94,21 @@ class Batches:
         keep_BW[b, tokens.position[token_index] - 1] = True
         mask = None
         if (fed < widest).any():
-            mask = torch.from_numpy(fed_BW.astype(np.int64)).to(device)
+            mask = _on(device, fed_BW.astype(np.int64))
         return Batch(
-            input_ids=torch.from_numpy(input_BW).to(device),
+            input_ids=_on(device, input_BW),
             attention_mask=mask,
-            keep=torch.from_numpy(keep_BW).to(device),
-            target=torch.from_numpy(tokens.target[token_index].astype(np.int64)).to(device),
+            keep=_on(device, keep_BW),
+            target=_on(device, tokens.target[token_index].astype(np.int64)),
             token_index=torch.from_numpy(token_index),
+            places=_on(device, np.flatnonzero(keep_BW)),
         )
+
+
+def _on(device: torch.device, array: NDArray[Any]) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    # From pinned memory, so that the next batch is built while the device still works on this one.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _ranges(first: NDArray[np.integer], length: NDArray[np.integer]) -> NDArray[np.integer]:

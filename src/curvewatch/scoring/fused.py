@@ -14,9 +14,10 @@ import triton.language as tl
 # Columns that a program reads at once, and its warps.
 COLUMNS = 4096
 WARPS = 8
+READ = (torch.bfloat16, torch.float16, torch.float32)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _score_row(logits, stride, target, out, n, V, COLUMNS: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64)
     start = logits + row * stride
@@ -63,12 +64,14 @@ def score_rows(logits_nV: torch.Tensor, target_n: torch.Tensor) -> torch.Tensor:
     """What `score_logits` gives, on an accelerator.
 
     Args:
-        logits_nV: bfloat16, float16 or float32; columns next to each other in memory.
+        logits_nV: bfloat16, float16 or float32 (others are made float32); -inf is a token ruled out.
         target_n: Ids, int64.
 
     Returns:
         float32, shape [3, n]: surprisal (bits), correct (0 or 1), entropy (bits).
     """
+    if logits_nV.dtype not in READ or logits_nV.stride(-1) != 1:
+        logits_nV = logits_nV.to(logits_nV.dtype if logits_nV.dtype in READ else torch.float32).contiguous()
     n, V = logits_nV.shape
     scores_3n = torch.empty(3, n, dtype=torch.float32, device=logits_nV.device)
     if n:

@@ -11,9 +11,13 @@ from curvewatch.tokens.tokenset import TokenSet
 # Fed tokens in a batch. On a CPU larger batches only leave the cache; an accelerator needs them to be busy.
 CPU_TOKENS = 1024
 ACCELERATOR_TOKENS = 16_384
-# Bytes for the logits of a batch and the float32 work on them.
+# Bytes for the logits of a batch and the work on them.
 CPU_LOGIT_BYTES = 256 << 20
-ACCELERATOR_LOGIT_BYTES = 1 << 30
+ACCELERATOR_LOGIT_BYTES = 2 << 30
+# A logit's: on a CPU as the model gives it, widened, and exponentiated. On an accelerator it is read where it lies, but
+# some models hold two copies themselves, to scale or cap them.
+CPU_BYTES = 12
+ACCELERATOR_COPIES = 2
 
 # How allocators that have no exception of their own say it.
 SIGNS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -32,14 +36,14 @@ def automatic_batch_size(tokens: TokenSet, found: Survey, device: torch.device) 
     """
     fed = max(1, tokens.context - 1)
     kept = fed if found.road == "full" else int(np.bincount(tokens.sequence_index).max())
-    token_budget, byte_budget = CPU_TOKENS, CPU_LOGIT_BYTES
+    token_budget, byte_budget, logit_bytes = CPU_TOKENS, CPU_LOGIT_BYTES, CPU_BYTES
+    if device.type != "cpu":
+        token_budget, byte_budget = ACCELERATOR_TOKENS, ACCELERATOR_LOGIT_BYTES
+        logit_bytes = ACCELERATOR_COPIES * getattr(torch, found.compute_dtype).itemsize
     if device.type == "cuda":
         free, _total = torch.cuda.mem_get_info(device)
-        token_budget, byte_budget = ACCELERATOR_TOKENS, min(ACCELERATOR_LOGIT_BYTES, free // 8)
-    elif device.type != "cpu":
-        token_budget, byte_budget = ACCELERATOR_TOKENS, ACCELERATOR_LOGIT_BYTES
-    # 12 bytes a logit: as the model gives it, widened, and exponentiated.
-    by_logits = byte_budget // (12 * kept * found.vocab_size)
+        byte_budget = min(byte_budget, free // 8)
+    by_logits = byte_budget // (logit_bytes * kept * found.vocab_size)
     return max(1, min(token_budget // fed, by_logits, tokens.n_sequences))
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from curvewatch.errors import ScoringError
 from curvewatch.scoring.batches import Batch
+from curvewatch.scoring.undisturbed import device_of
 
 Road = Callable[[nn.Module, Batch], torch.Tensor]
 ROADS = ("logits_to_keep", "head_hook", "full")
@@ -71,7 +72,7 @@ def _advice(logits: torch.Tensor, width: int) -> str:
 
 def full(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Full logits, of which the wanted are taken. For every model; costs memory for all positions."""
-    return plain_logits(model, batch)[batch.keep]
+    return batch.wanted(plain_logits(model, batch))
 
 
 def logits_to_keep(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -87,7 +88,7 @@ def head_hook(model: nn.Module, batch: Batch) -> torch.Tensor:
         hidden, *rest = arguments
         if hidden.shape[:2] != batch.keep.shape:
             raise ScoringError(f"the head's input has shape {list(hidden.shape)}, not that of the batch")
-        return (hidden[batch.keep][None], *rest)
+        return (batch.wanted(hidden)[None], *rest)
 
     handle = _head(model).register_forward_pre_hook(select)
     try:
@@ -106,7 +107,7 @@ def by_forward(forward: Callable[[Any, Batch], Any]) -> Road:
     def road(model: nn.Module, batch: Batch) -> torch.Tensor:
         logits = logits_of(forward(model, batch))
         if logits.ndim == 3 and logits.shape[:2] == batch.keep.shape:
-            return logits[batch.keep]
+            return batch.wanted(logits)
         if logits.ndim == 2 and len(logits) == len(batch.target):
             return logits
         rows, width = batch.keep.shape
@@ -125,6 +126,9 @@ def candidates(model: nn.Module) -> list[tuple[str, Road]]:
         found.append(("logits_to_keep", logits_to_keep))
     if _head(model, required=False) is not None:
         found.append(("head_hook", head_hook))
+    if device_of(model).type == "cuda":
+        # A mask must be counted before the head can begin, for which the program would wait for the device.
+        found.reverse()
     return [*found, ("full", full)]
 
 

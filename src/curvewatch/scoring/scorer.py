@@ -15,6 +15,7 @@ from curvewatch.errors import ScoringError
 from curvewatch.observation import Observation
 from curvewatch.scoring import ranks
 from curvewatch.scoring.batches import Batch, Batches
+from curvewatch.scoring.kernels import Kernel, kernel_for
 from curvewatch.scoring.logits import score_logits
 from curvewatch.scoring.memory import automatic_batch_size, is_out_of_memory
 from curvewatch.scoring.roads import Road, by_forward, full
@@ -59,6 +60,7 @@ class Scorer:
         self.batch_size = batch_size
         self._forward = forward
         self._road: Road = full
+        self._kernel: Kernel = score_logits
         self._window: Window | None = None
         self._model: nn.Module | None = None
         self._around: Around = nothing_around
@@ -95,6 +97,7 @@ class Scorer:
             # Never a bare out-of-memory RuntimeError: hosts answer those by shrinking the training batch.
             raise ScoringError(f"model={type(model).__name__}: its forward pass failed: {failure}") from failure
         self._model, self._window, self._survey, self._around = model, window, found, around
+        self._kernel = kernel_for(device_of(model))
         if self.batch_size == "auto":
             size = automatic_batch_size(self.tokens, found, device_of(model))
             self.batch_size = ranks.smallest(size)
@@ -149,7 +152,7 @@ class Scorer:
             for turn in range(batches + 1):
                 began = time.perf_counter()
                 batch = all_batches.build(turn % len(all_batches), device)
-                score_logits(self._road(model, batch), batch.target).cpu()
+                self._kernel(self._road(model, batch), batch.target).cpu()
                 spent.append(time.perf_counter() - began)
         # The first batch also pays for what is set up once.
         return float(np.median(spent[1:])) * -(-len(all_batches) // ranks.size())
@@ -181,7 +184,7 @@ class Scorer:
         for turn in range(-(-len(batches) // ranks.size())):
             index = turn * ranks.size() + ranks.rank()
             batch = batches.build(index % len(batches), device)
-            scores_3n = score_logits(self._road(model, batch), batch.target)
+            scores_3n = self._kernel(self._road(model, batch), batch.target)
             if index < len(batches):
                 waiting.append((batch.token_index, scores_3n))
                 n_waiting += len(batch.token_index)
