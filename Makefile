@@ -15,6 +15,9 @@ QUICK := tests/tokens/test_tokens.py tests/scoring/test_scoring.py tests/test_sc
     "tests/hosts/test_trainer_and_lightning.py::test_rows[trainer-plain]"
 # The second job: the oldest versions that pyproject.toml allows, on the oldest Python that can be had. PyTorch's old
 # releases come with all of CUDA only: 5 GB on disk, some minutes.
+# What needs an accelerator: PyTorch's build for it, and the hosts.
+GPU := .venv-gpu
+GPU_TORCH ?= torch
 OLDEST := .venv-oldest
 PYTHON_OLDEST ?= $(shell python3.10 -m ensurepip --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
 OLDEST_TESTS := tests/hosts tests/contract tests/integrations tests/runfile tests/formats tests/scoring tests/storage \
@@ -29,7 +32,7 @@ NOT_ON_OLDEST := --ignore tests/hosts/test_trl.py --ignore tests/hosts/test_logg
     --deselect tests/contract/test_ranks.py::test_fully_sharded \
     --deselect tests/contract/test_ranks.py::test_fully_sharded_scored_before_the_update
 
-.PHONY: demo check test test-oldest lint docs format browser clean
+.PHONY: demo check test test-oldest gpu lint docs format browser clean
 
 # PASSIVE: threads that wait in a busy loop make training ten times slower as soon as anything else needs a core.
 demo: $(DEMO)/installed  ## pretrain a small GPT-2 with the callback on a CPU, then write the report
@@ -43,6 +46,9 @@ test: $(DEV)/installed browser  ## all tests
 
 test-oldest: $(OLDEST)/installed  ## what meets the hosts and HDF5, on the lower bounds that pyproject.toml declares
 	WANDB_MODE=offline $(OLDEST)/bin/python -m pytest -n $(PROCESSES) --dist loadscope $(NOT_ON_OLDEST) $(OLDEST_TESTS) $(ARGS)
+
+gpu: $(GPU)/installed  ## what an accelerator must show, in under ten minutes on one card; results in gpu-results
+	WANDB_MODE=offline $(GPU)/bin/python -m tests.gpu $(ARGS)
 
 lint: $(DEV)/installed  ## style and types
 	$(DEV)/bin/ruff check
@@ -67,7 +73,7 @@ browser:
 	        chromium chromium-driver >/dev/null; }
 
 clean:
-	rm -rf $(DEMO) $(DEV) $(OLDEST) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(DEMO) $(DEV) $(OLDEST) $(GPU) gpu-results build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # PyTorch first, so that what needs it takes the build chosen here.
 $(DEMO)/installed: pyproject.toml
@@ -80,6 +86,12 @@ $(DEV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install --quiet "$(TORCH)"
 	$(DEV)/bin/pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(GPU)/installed: pyproject.toml
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/pip install --quiet "$(GPU_TORCH)"
+	$(GPU)/bin/pip install --quiet --editable ".[transformers,lightning]"
 	touch $@
 
 # Nothing is kept in pip's cache, which would take those gigabytes a second time.

@@ -23,12 +23,12 @@ def run_part(place: Place, report: Report) -> None:
 
 
 def overhead(place: Place, report: Report) -> str:
-    """Batches of 128 sequences of 128 in bf16 autocast; 10,000 tokens, ten in each sequence, with all live metrics."""
+    """Batches of 64 sequences of 128 in bf16 autocast; 10,000 tokens, ten in each sequence, with all live metrics."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.use_deterministic_algorithms(False)
     n_rows = place.of(222, 3)
-    n_steps, batch = 2 * (n_rows - 1), place.of(128, 2)
+    n_steps, batch = 2 * (n_rows - 1), place.of(64, 2)
     shape: dict[str, Any] = place.of({}, {"n_layer": 1, "n_embd": 64, "n_head": 2, "vocab_size": 1000})
     config = GPT2Config(n_positions=CONTEXT, **shape)
     rng = np.random.default_rng(0)
