@@ -75,7 +75,7 @@ def score_rows(logits_nV: torch.Tensor, target_n: torch.Tensor) -> torch.Tensor:
     n, V = logits_nV.shape
     scores_3n = torch.empty(3, n, dtype=torch.float32, device=logits_nV.device)
     if n:
-        with torch.cuda.device_of(logits_nV):
+        with torch.cuda.device_of(logits_nV):  # type: ignore[no-untyped-call]
             _score_row[(n,)](
                 logits_nV, logits_nV.stride(0), target_n, scores_3n, n, V, COLUMNS=COLUMNS, num_warps=WARPS
             )
