@@ -106,11 +106,11 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         )
         if self.watch.counts is not None and trainer is not None:
             self._count_batches(trainer)
-        self.watch.observe(kwargs["model"], state.global_step)
+        self.watch.observe(kwargs["model"], state.global_step, tokens_seen=_tokens_seen(args, state))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """An update is done and its gradients are gone."""
-        self.watch.observe(kwargs["model"], state.global_step)
+        self.watch.observe(kwargs["model"], state.global_step, tokens_seen=_tokens_seen(args, state))
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -270,3 +270,9 @@ def _through(
 
     sink.__name__ = type(reporter).__name__
     return sink
+
+
+def _tokens_seen(args: TrainingArguments, state: TrainerState) -> float | None:
+    """The Trainer's own number, where it is told to count; with "all" that is padding, too."""
+    asked = getattr(args, "include_num_input_tokens_seen", "no")
+    return None if asked in (False, "no") else float(state.num_input_tokens_seen)

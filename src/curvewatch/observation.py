@@ -17,11 +17,14 @@ class Observation:
             inf where it gives the token no probability at all.
         correct: Whether the target is the arg-max (the first one, among equals), bool, shape [N].
         entropy_bits: Entropy of the predicted distribution, float32, shape [N].
+        boundary_bits: How much more surprising a word boundary is behind the token than before it, float32, shape
+            [N]; None for sets whose words are not corrected.
     """
 
     surprisal_bits: NDArray[np.float32]
     correct: NDArray[np.bool_]
     entropy_bits: NDArray[np.float32]
+    boundary_bits: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.surprisal_bits)

@@ -64,6 +64,12 @@ def test_opened(kept: Path) -> None:
     assert run.tokens_seen.tolist() == pytest.approx(
         [100.0 * step for step in STEPS] if "tokens_seen" in has else [np.nan] * 3, nan_ok=True
     )
+    for name, each in (("words_seen", 70.0), ("bytes_seen", 400.0)):
+        found = getattr(run, name).tolist()
+        assert found == pytest.approx([each * step if name in has else np.nan for step in STEPS], nan_ok=True)
+    assert (run.boundary is not None) is ("boundary" in has)
+    if run.boundary is not None:
+        assert np.array_equal(run.boundary[1], (np.arange(N) / 10 - 5).astype(np.float32))
     assert (run.max_steps, run.schedule, run.chance, run.weights) == (10, "kept", 4.0, "training")
     assert run.planned_steps.tolist() == [0, 5, 6, 9]
     assert run.skipped == ({9: "over budget ä"} if whole and "skipped_step" in has else {})

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformers import BatchEncoding
 
 from curvewatch import Live, Watch, open_run
+from curvewatch.runfile.records import Seen
 from curvewatch.watch.training_counts import MOST_EARLY, TrainingCounts, batch_tokens
 from tests.support.hosts import Watching, run, run_trainer
 from tests.support.models import VOCABULARY, PlainLM, random_tokens
@@ -53,12 +54,12 @@ def test_goes_on_from_what_was_counted() -> None:
     counts = TrainingCounts(V)
     counts.begin_from(np.array([1, 4]), np.array([10.0, 20.0]))
     counts.add(torch.tensor([4, 5]))
-    counts.begin_after(1000.0)
+    counts.begin_after(Seen(1000.0))
     assert counts.total().tolist() == [0, 10, 0, 0, 21, 1, 0]
-    assert counts.tokens_seen == 1002, "of all tokens, not of the targets alone"
-    counts.begin_after(float("nan"))  # a file of before knows none
+    assert counts.seen.tokens == 1002, "of all tokens, not of the targets alone"
+    counts.begin_after(Seen())  # a file of before knows none
     assert counts.total() is not None
-    assert np.isnan(counts.tokens_seen)
+    assert np.isnan(counts.seen.tokens)
 
 
 def test_batches_before_the_first_observation_are_not_lost() -> None:

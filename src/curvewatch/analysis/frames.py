@@ -101,8 +101,9 @@ def dataset_of(run: Reader, *, measures: bool = False) -> Any:
         variables["seconds"] = ("step", group["seconds"][: len(moment)], _attributes("seconds"))
         if "due_step" in group:
             variables["due_step"] = ("step", group["due_step"][: len(moment)], _attributes("due_step"))
-        if "tokens_seen" in group:
-            variables["tokens_seen"] = ("step", group["tokens_seen"][: len(moment)], _attributes("tokens_seen"))
+        for one in layout.SEEN:
+            if one.name in group:
+                variables[one.name] = ("step", group[one.name][: len(moment)], _attributes(one.name))
     variables["time"] = ("step", moment.times_T, _attributes("time"))
     for name in ("sequence_index", "position", "target"):
         variables[name] = ("token", getattr(tokens, name), _attributes(name))

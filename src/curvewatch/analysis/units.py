@@ -20,7 +20,7 @@ from curvewatch.analysis.moment import Moment
 from curvewatch.measures import MeasureTable, measure_curves
 from curvewatch.runfile.curves import Curves
 from curvewatch.runfile.reader import Reader
-from curvewatch.tokens.spans import Spans
+from curvewatch.tokens.spans import WORD, Spans
 
 BLOCK_VALUES = 1 << 22
 
@@ -33,11 +33,13 @@ class UnitCurves:
         of: The curves of tokens, [T, N].
         spans: The units, in order of their first token.
         dtype: Of the values: float64 for sums, bool for whether all are right.
+        added: What is added to each token's value, [T, N]; None for nothing.
     """
 
     of: Curves
     spans: Spans
     dtype: np.dtype[Any]
+    added: Curves | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,6 +79,8 @@ class UnitCurves:
             part = spans.take(np.arange(start, stop))
             high = int((part.first + part.length).max())
             values = self.of[rows, low:high]
+            if self.added is not None:
+                values = values + self.added[rows, low:high]
             moved = part.moved(-low)
             parts.append(moved.all_of(values) if self.dtype == bool else moved.sums(values))
             start = stop
@@ -95,6 +99,7 @@ class Units:
         spans: The units: first token, length, name, group, U of each.
         steps_T: Scored steps.
         surprisal: Bits a unit, [T, U]; read when indexed.
+        boundary: "corrected" where words are scored as words (`TokenSet.words`); else "none".
         correct: Whether all tokens of the unit were the model's first choice, [T, U].
     """
 
@@ -103,7 +108,12 @@ class Units:
         self.spans = run.tokens.spans.of_kind(kind)
         self._run, self._moment = run, Moment.now(run)
         self.steps_T = self._moment.steps_T
-        self.surprisal = UnitCurves(self._moment.surprisal, self.spans, np.dtype(np.float64))
+        added = run.boundary if kind == WORD else None
+        self.boundary = "none" if added is None else "corrected"
+        self.surprisal = UnitCurves(
+            self._moment.surprisal, self.spans, np.dtype(np.float64),
+            None if added is None else added.first(len(self.steps_T)),
+        )  # fmt: skip
         self.correct = UnitCurves(self._moment.correct, self.spans, np.dtype(bool))
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.observation import Observation
 from curvewatch.tokens.items import ItemIndex
 from curvewatch.tokens.labels import MANY_VALUES, Label
-from curvewatch.tokens.spans import Spans
+from curvewatch.tokens.spans import WORD, Spans
 
 FLAGS = ("accuracy_top1", "known_share", "acquired_share", "forgotten_share", "forgetting_events")
 """Of each token, one bit each."""
@@ -123,6 +123,7 @@ class SpanMetrics:
 class _Kind:
     def __init__(self, kind: str, spans: Spans, chance: float) -> None:
         self.key, self.spans = unique_names([kind])[0], spans
+        self._corrected = kind == WORD
         self.top1 = Top1Forgetting(len(spans))
         self.threshold = ThresholdForgetting(len(spans), (spans.length * (chance / 2)).astype(np.float32))
         self.bits_U: NDArray[np.float64] = np.full(len(spans), np.nan)
@@ -130,7 +131,10 @@ class _Kind:
         self.items = _Items(ItemIndex(spans, kind)) if (spans.item >= 0).all() else None
 
     def advance(self, step: int, observation: Observation) -> None:
-        self.bits_U = self.spans.sums(observation.surprisal_bits)
+        bits_N = observation.surprisal_bits
+        if self._corrected and observation.boundary_bits is not None:
+            bits_N = bits_N + observation.boundary_bits
+        self.bits_U = self.spans.sums(bits_N)
         self.correct_U = self.spans.all_of(observation.correct)
         self.top1.update(step, self.correct_U)
         self.threshold.update(step, self.bits_U.astype(np.float32))

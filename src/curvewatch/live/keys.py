@@ -116,7 +116,11 @@ WATCH_METRICS = {
     "stepped_aside": ("0 or 1", "1 once the watch has given up, after three failures in a row"),
 }
 # Behind the same, where the batches are counted.
-SEEN_METRICS = {"tokens_seen": ("count", "tokens in all batches that were trained on so far")}
+SEEN_METRICS = {
+    "tokens_seen": ("count", "tokens in all batches that were trained on so far"),
+    "words_seen": ("count", "words between blanks in them (with a tokenizer)"),
+    "bytes_seen": ("byte", "UTF-8 bytes of their text (with a tokenizer)"),
+}
 # Behind "curvewatch/text/", in W&B only.
 TEXT_TABLES = {"samples": ("table", "what the model wrote behind the prompts")}
 

@@ -66,7 +66,8 @@ def read_annotations(group: h5py.Group, lengths_S: NDArray[np.int64]) -> Annotat
         )
         _require_ends(originals, lengths_S)
         n_bytes = read(group["n_bytes"])
-    return Annotations(originals, n_bytes, _labels(group), _spans(group))
+    flags_V = read(group["boundary_kind"]) if "boundary_kind" in group else None
+    return Annotations(originals, n_bytes, _labels(group), _spans(group), flags_V)
 
 
 def annotate(path: Path, names: Sequence[str], name: str, tokens: TokenSet) -> None:
@@ -115,7 +116,13 @@ def settle_annotations(group: h5py.Group, tokens: TokenSet, name: str) -> None:
         given.n_bytes if kept.n_bytes is None else kept.n_bytes,
         {**given.labels, **kept.labels},
         kept.spans if len(kept.spans) else given.spans,
+        kept.boundary,
     )
+    if kept.boundary is None and given.boundary is not None:
+        logger.warning(
+            "set %r: the run file was begun without boundaries of words, so words stay the sum of their tokens in it",
+            name,
+        )
     # What only the file has is no contradiction.
     differing = [name for name in given.labels if not given.labels[name].same_as(joined.labels[name])]
     if len(given.spans) and not given.spans.same_as(joined.spans):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from curvewatch.observation import Observation, Sample
 from curvewatch.runfile import layout
-from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord
 from curvewatch.tokens.given import storable
 from curvewatch.tokens.tokenset import TokenSet
 
@@ -59,7 +60,11 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     extents = {"step": 0, "token": len(tokens), "sequence": tokens.n_sequences, "place": tokens.context,
                "vocabulary_id": len(texts or ()), "planned_step": 0, "skipped_step": 0}  # fmt: skip
     without_texts = ("target_text", "vocabulary_id", "vocabulary_text")
-    wanted = [*layout.STEPS, *layout.CURVES, *layout.TOKENS]
+    wanted = [*layout.STEPS, *layout.SEEN, *layout.CURVES, *layout.TOKENS]
+    flags_V = tokens.annotations.boundary
+    if flags_V is not None:
+        extents["boundary_id"] = len(flags_V)
+        wanted += layout.BOUNDARY
     counted = record.counted
     if counted is not None:
         extents |= {"counted_id": len(counted.ids_D), "saved_step": 0}
@@ -68,6 +73,9 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     if counted is not None:
         group["counted_id"][:] = counted.ids_D
         group["corpus_count"][:] = np.nan if counted.corpus_count_D is None else counted.corpus_count_D
+    if flags_V is not None:
+        group["boundary_id"][:] = np.arange(len(flags_V), dtype=np.int32)
+        group["boundary_kind"][:] = flags_V
     group["token"][:] = np.arange(len(tokens), dtype=np.int32)
     group["sequence"][:] = np.arange(tokens.n_sequences, dtype=np.int32)
     group["place"][:] = np.arange(tokens.context, dtype=np.int32)
@@ -200,10 +208,15 @@ def keep_rows(h5: h5py.File, names: Sequence[str], n_rows: int, keep_through: in
 def keep_saved(group: h5py.Group, keep_through: int) -> int:
     """Cuts the counts at checkpoints back to those up to `keep_through`; how many are left."""
     n_kept = int(np.searchsorted(group["saved_step"][:], keep_through, side="right"))
-    for key in ("saved_step", "saved_count", "saved_tokens_seen"):
+    for key in ("saved_step", "saved_count", *of_seen(NOTHING_KNOWN, "saved_")):
         if key in group:
             group[key].resize(n_kept, axis=0)
     return n_kept
+
+
+def of_seen(seen: Seen, prefix: str = "") -> dict[str, float]:
+    """What was seen, by the names of datasets."""
+    return {f"{prefix}{name}_seen": value for name, value in asdict(seen).items()}
 
 
 def _keep_samples(group: h5py.Group, keep_through: int) -> int:
@@ -247,10 +260,11 @@ def append_row(group: h5py.Group, row: Row, observation: Observation, counts_D: 
             "seconds": row.seconds,
             "time": row.time,
         }
+    if "boundary" in group:
+        values["boundary"] = np.nan if observation.boundary_bits is None else observation.boundary_bits
     if "training_count" in group:
         values["training_count"] = np.nan if counts_D is None else counts_D
-    if "tokens_seen" in group:
-        values["tokens_seen"] = row.tokens_seen
+    values |= {name: value for name, value in of_seen(row.seen).items() if name in group}
     if "due_step" in group:
         values["due_step"] = row.step if row.due_step is None else row.due_step
     t = group["step"].shape[0]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 FORMAT = "curvewatch run"
 # 2: token counts and sampled texts. 3: entropy in 32 bits (netCDF4 ends the process at 16), `due_step`, `weights`.
-# 4: `tokens_seen`, which older code would not go on counting.
+# 4: `tokens_seen`, which older code would not go on counting. 5: `boundary`, `words_seen`, `bytes_seen`, likewise.
 # Files of earlier versions are read, and continued as they are.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 DEFAULT_SET = "eval"
 PROVENANCE = "provenance"
 AVERAGED = "averaged"
@@ -49,11 +49,28 @@ CURVES = (
     Dataset("correct", ("step", "token"), "uint8", "1", "1 where the target was the arg-max", grows=True),
     Dataset("entropy", ("step", "token"), "float32", "bit", "entropy of the predicted distribution", grows=True),
 )
+# Measured beside them only where words are scored as words.
+BOUNDARY = (
+    Dataset(
+        "boundary", ("step", "token"), "float32", "bit",
+        "how much more surprising a word boundary is behind the token than before it (with corrected words)", True,
+    ),
+    Dataset("boundary_id", ("boundary_id",), "int32", "1", "token ids of the vocabulary (with corrected words)"),
+    Dataset(
+        "boundary_kind", ("boundary_id",), "uint8", "1", "bit 1: it begins a word, bit 2: behind it anything does"
+    ),
+)  # fmt: skip
 STEPS = (
     Dataset("step", ("step",), "int64", "1", "updates done when the row was scored", grows=True),
     Dataset("seconds", ("step",), "float32", "s", "wall time of scoring the row", grows=True),
     Dataset("time", ("step",), "float64", "seconds since 1970-01-01", "when the row was scored", grows=True),
     Dataset("due_step", ("step",), "int64", "1", "the planned step that the row stands for", grows=True),
+)
+# float64 holds every count that can occur, and NaN where one is not known.
+SEEN = (
+    Dataset("tokens_seen", ("step",), "float64", "1", "tokens in the batches trained on so far; else NaN", True),
+    Dataset("words_seen", ("step",), "float64", "1", "words between blanks in them (with a tokenizer)", True),
+    Dataset("bytes_seen", ("step",), "float64", "byte", "UTF-8 bytes of their text (with a tokenizer)", True),
 )
 SKIPPED = (
     Dataset("skipped_step", ("skipped_step",), "int64", "1", "planned steps that were not scored"),
@@ -90,15 +107,15 @@ COUNTED = (
     Dataset("counted_id", ("counted_id",), "int32", "1", "the distinct targets (with token counts)"),
     Dataset("corpus_count", ("counted_id",), "float64", "1", "occurrences in the training text, as given; else NaN"),
 )
-# float64 holds every count that can occur, and NaN where one is not known.
 TRAINING_COUNTS = (
     Dataset(
         "training_count", ("step", "counted_id"), "float64", "1", "occurrences in the batches trained on so far", True
     ),
-    Dataset("tokens_seen", ("step",), "float64", "1", "tokens in the batches trained on so far", True),
     Dataset("saved_step", ("saved_step",), "int64", "1", "steps with a checkpoint and without a row"),
     Dataset("saved_count", ("saved_step", "counted_id"), "float64", "1", "occurrences up to then"),
     Dataset("saved_tokens_seen", ("saved_step",), "float64", "1", "tokens in the batches up to then"),
+    Dataset("saved_words_seen", ("saved_step",), "float64", "1", "words in them"),
+    Dataset("saved_bytes_seen", ("saved_step",), "float64", "byte", "UTF-8 bytes of their text"),
 )
 COUNTS = (*COUNTED, *TRAINING_COUNTS)
 # What the tokens mean; each part only in files of sets that know it, and in those that it was added to afterwards.
@@ -135,7 +152,7 @@ ANNOTATIONS = (*TEXTS, *LABELS, *SPANS)
 # Those that are written over when annotations change.
 CHANGING_DIMS = ("label", "label_value", "span", "span_text_index")
 RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample", "saved_step", *CHANGING_DIMS)
-DATASETS = (*STEPS, *CURVES, *TOKENS, *SAMPLES, *COUNTS, *ANNOTATIONS)
+DATASETS = (*STEPS, *SEEN, *CURVES, *BOUNDARY, *TOKENS, *SAMPLES, *COUNTS, *ANNOTATIONS)
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 
 # Attributes of a set's group (the root, if there is one set), and what they hold.

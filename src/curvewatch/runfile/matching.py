@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
 from curvewatch.runfile import layout
@@ -53,6 +54,14 @@ def check_same(h5: h5py.File, path: Path, sets: Mapping[str, SetRecord]) -> None
                 "choose another path."
             )
         group = group_of(h5, names, name)
+        if "boundary_kind" in group:
+            flags_V = record.tokens.annotations.boundary
+            if flags_V is None or not np.array_equal(flags_V, group["boundary_kind"][:]):
+                raise TokenSetMismatchError(
+                    f"path={path}: its rows have the boundaries of words, those of the set given as {name!r} are "
+                    f"{'others' if flags_V is not None else 'missing'}. Make it as the run began with it, "
+                    '.words(boundary="corrected") with the same tokenizer, or choose another path.'
+                )
         for dataset in layout.DATASETS:  # HDF5 cuts them where training goes on
             if (dataset.grows or dataset.dims[0] in layout.RESIZABLE_DIMS) and dataset.name in group:
                 check_unpacked(group[dataset.name].id)

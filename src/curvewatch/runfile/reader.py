@@ -84,6 +84,17 @@ class Reader:
         return f"<{kind} {self.path.name}, set {self.set_name!r}: {what}>"
 
     @property
+    def boundary(self) -> Curves | None:
+        """How much more surprising a word boundary is behind each token than before it, bits, [T, N].
+
+        None in files whose words are not corrected. Added to `surprisal` and summed over a word's tokens it gives the
+        surprisal of the word.
+        """
+        with refused(self.path), self.group() as group:
+            there = "boundary" in group
+        return Curves(self, "boundary", np.float32) if there else None
+
+    @property
     def steps(self) -> NDArray[np.int64]:
         """Scored steps so far, ascending, shape [T]."""
         return self._read("step")
@@ -119,10 +130,23 @@ class Reader:
     @property
     def tokens_seen(self) -> NDArray[np.float64]:
         """Tokens in the batches trained on up to each observation, shape [T]; NaN where they were not counted."""
+        return self._seen("tokens_seen")
+
+    @property
+    def words_seen(self) -> NDArray[np.float64]:
+        """Words between blanks in them, shape [T]; NaN where they are not known."""
+        return self._seen("words_seen")
+
+    @property
+    def bytes_seen(self) -> NDArray[np.float64]:
+        """UTF-8 bytes of their text, shape [T]; NaN where they are not known."""
+        return self._seen("bytes_seen")
+
+    def _seen(self, name: str) -> NDArray[np.float64]:
         with refused(self.path), self.group() as group:
-            if "tokens_seen" not in group:
+            if name not in group:
                 return np.full(group["step"].shape[0], np.nan)
-            return read(group["tokens_seen"])
+            return read(group[name])
 
     @property
     def planned_steps(self) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from curvewatch.forks import tell_in_child
 from curvewatch.observation import Sample
-from curvewatch.runfile.records import Row
+from curvewatch.runfile.records import Row, Seen
 from curvewatch.runfile.writer import RunFile
 
 logger = logging.getLogger("curvewatch")
@@ -98,9 +98,9 @@ class Recorder:
         """Queues a change of the scorer settings on record."""
         self._add_job(lambda: self._file.rewrite_scorer(name, settings))
 
-    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]], tokens_seen: float) -> None:
+    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]], seen: Seen) -> None:
         """Queues the counts at a checkpoint."""
-        self._add_job(lambda: self._file.save_counts(step, counts, tokens_seen))
+        self._add_job(lambda: self._file.save_counts(step, counts, seen))
 
     def add_samples(self, samples: Sequence[Sample]) -> None:
         """Queues what the model wrote behind fixed prompts."""

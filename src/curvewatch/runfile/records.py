@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,6 +73,24 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What the batches held that were trained on so far; NaN where it is not known.
+
+    Attributes:
+        tokens: Tokens, without padding.
+        words: Words between blanks; where a row begins one counts as begun.
+        bytes: UTF-8 bytes of their text.
+    """
+
+    tokens: float = math.nan
+    words: float = math.nan
+    bytes: float = math.nan
+
+
+NOTHING_KNOWN = Seen()
+
+
+@dataclass(frozen=True)
 class Row:
     """One step's observations, as they are appended.
 
@@ -83,7 +102,7 @@ class Row:
         counts: By name of the set, occurrences of its distinct targets in the batches trained on so far; without an
             entry they are not known.
         due_step: The planned step that the row stands for; None if that is its own.
-        tokens_seen: Tokens in all batches trained on so far; NaN where they are not counted.
+        seen: What was trained on so far.
     """
 
     step: int
@@ -92,4 +111,4 @@ class Row:
     observations: Mapping[str, Observation]
     counts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     due_step: int | None = None
-    tokens_seen: float = float("nan")
+    seen: Seen = NOTHING_KNOWN

@@ -40,7 +40,7 @@ _OPTIONAL = (
     "due_step",
     "skipped_step",
     "skipped_why",
-    *(dataset.name for dataset in (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS)),
+    *(one.name for one in (*layout.SEEN, *layout.BOUNDARY, *layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS)),
 )
 _OPTIONAL_ATTRIBUTES = ("max_overhead", "weights", "texts")
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ from curvewatch.runfile.datasets import (
     group_of,
     keep_rows,
     keep_saved,
+    of_seen,
     settle_plan,
     write_plan,
 )
 from curvewatch.runfile.matching import check_same, check_weights, weights_of
-from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord
 from curvewatch.runfile.trust import refused
 from curvewatch.storage.journal import JournaledFile, snapshot
 
@@ -182,20 +184,20 @@ class RunFile:
             steps: list[int] = group_of(h5, self._names, self._names[0])["skipped_step"][:].tolist()
         return steps
 
-    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]], tokens_seen: float = float("nan")) -> None:
+    def save_counts(self, step: int, counts: Mapping[str, NDArray[Any]], seen: Seen = NOTHING_KNOWN) -> None:
         """Keeps the counts at a step with a checkpoint and without a row, for a run that is resumed there.
 
         Args:
             step: Of the checkpoint.
             counts: As in a `Row`.
-            tokens_seen: As in a `Row`.
+            seen: As in a `Row`.
         """
         with self._file.transaction() as h5:
             for name, counts_D in counts.items():
                 group = group_of(h5, self._names, name)
                 if "saved_count" in group:
                     n = keep_saved(group, step - 1)
-                    values = {"saved_step": step, "saved_count": counts_D, "saved_tokens_seen": tokens_seen}
+                    values = {"saved_step": step, "saved_count": counts_D, **of_seen(seen, "saved_")}
                     for key, value in values.items():
                         if key in group:
                             group[key].resize(n + 1, axis=0)
@@ -227,16 +229,18 @@ class RunFile:
                         return np.asarray(counts_D, np.float64)
         return None
 
-    def tokens_seen_at(self, step: int) -> float:
-        """Tokens in the batches trained on up to `step`; NaN if that is not known."""
+    def seen_at(self, step: int) -> Seen:
+        """What the batches held that were trained on up to `step`; NaN where that is not known."""
         with snapshot(self.path) as h5:
             group = group_of(h5, self._names, self._names[0])
-            for steps, seen in (("step", "tokens_seen"), ("saved_step", "saved_tokens_seen")):
-                if seen in group:
+            for steps, prefix in (("step", ""), ("saved_step", "saved_")):
+                if steps in group:
                     found = np.flatnonzero(group[steps][:] == step)
                     if found.size:
-                        return float(group[seen][int(found[-1])])
-        return float("nan")
+                        names = {one.name: f"{prefix}{one.name}_seen" for one in fields(Seen)}
+                        at = int(found[-1])
+                        return Seen(**{key: float(group[name][at]) for key, name in names.items() if name in group})
+        return NOTHING_KNOWN
 
     def add_samples(self, samples: Sequence[Sample]) -> None:
         """Puts on record what the model wrote at one step; earlier records of that step, or of later ones, give way.
@@ -268,8 +272,9 @@ class RunFile:
             with snapshot(self.path) as h5:
                 group, rows = group_of(h5, self._names, name), slice(start, start + block)
                 parts = [group[key][rows] for key in ("step", "surprisal", "correct", "entropy")]
-            for step, surprisal, correct, entropy in zip(*parts, strict=True):
-                yield int(step), Observation(surprisal, correct.astype(bool), entropy.astype(np.float32))
+                parts.append(group["boundary"][rows] if "boundary" in group else [None] * len(parts[0]))
+            for step, surprisal, correct, entropy, boundary in zip(*parts, strict=True):
+                yield int(step), Observation(surprisal, correct.astype(bool), entropy.astype(np.float32), boundary)
 
     def close(self) -> None:
         """Lets go of the file; may be called again."""

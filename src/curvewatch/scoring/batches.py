@@ -21,7 +21,11 @@ class Batch:
         attention_mask: int64, shape [B, W], 0 on padding; None where there is no padding.
         keep: bool, shape [B, W]: the places whose logits predict a scored token.
         target: Ids of the scored tokens in row-major order of `keep`, shape [n].
-        token_index: Their indices in the token set, shape [n].
+        token_index: Their indices in the token set, shape [n] (or [m], see `own`).
+        own: Which of the n places predict a scored token, and which were added to see a boundary behind one: indices
+            of the former, int64, shape [m]; None where all do. `token_index` has these m alone.
+        behind: For each scored token the one of the n places that follows it, int64, shape [m]; None without
+            boundaries.
         places: The same places as `keep` as indices into the flattened rows, int64, shape [n]. With them an
             accelerator need not be waited for to know how many there are. Without: None.
     """
@@ -32,6 +36,8 @@ class Batch:
     target: torch.Tensor
     token_index: torch.Tensor
     places: torch.Tensor | None = None
+    own: torch.Tensor | None = None
+    behind: torch.Tensor | None = None
 
     def wanted(self, all_BWd: torch.Tensor) -> torch.Tensor:
         """What stands at the wanted places, in row-major order.
@@ -55,11 +61,13 @@ class Batches:
     Attributes:
         tokens: The token set.
         batch_size: Sequences in a batch.
+        boundary: Whether the places behind scored tokens are wanted, too; then each sequence is fed whole.
         rows: The sequences that have a scored token, in the order in which they are batched.
     """
 
-    def __init__(self, tokens: TokenSet, batch_size: int) -> None:
+    def __init__(self, tokens: TokenSet, batch_size: int, *, boundary: bool = False) -> None:
         self.tokens = tokens
+        self.boundary = boundary
         self.batch_size = batch_size
         scored = np.unique(tokens.sequence_index)
         self.rows = scored[np.argsort(-tokens.lengths[scored], kind="stable")]
@@ -76,7 +84,7 @@ class Batches:
     def of_rows(self, rows: NDArray[np.integer], device: torch.device, width: int | None = None) -> Batch:
         """The sequences `rows` as one batch, cut to `width` fed tokens if given."""
         tokens = self.tokens
-        fed = tokens.lengths[rows] - 1
+        fed = tokens.lengths[rows] - (not self.boundary)
         widest = int(fed.max())
         if width is not None:
             widest = min(widest, width)
@@ -92,6 +100,17 @@ class Batches:
             token_index, b = token_index[within], b[within]
         keep_BW = np.zeros((len(rows), widest), bool)
         keep_BW[b, tokens.position[token_index] - 1] = True
+        target = tokens.target[token_index].astype(np.int64)
+        own = behind = None
+        if self.boundary:
+            own_i = b * widest + tokens.position[token_index] - 1
+            keep_BW[b, tokens.position[token_index]] = True
+            places = np.flatnonzero(keep_BW)
+            # What the added places predict is not looked at: any id will do.
+            own, behind = np.searchsorted(places, own_i), np.searchsorted(places, own_i + 1)
+            all_targets = np.zeros(len(places), np.int64)
+            all_targets[own] = target
+            target = all_targets
         mask = None
         if (fed < widest).any():
             mask = _on(device, fed_BW.astype(np.int64))
@@ -99,9 +118,11 @@ class Batches:
             input_ids=_on(device, input_BW),
             attention_mask=mask,
             keep=_on(device, keep_BW),
-            target=_on(device, tokens.target[token_index].astype(np.int64)),
+            target=_on(device, target),
             token_index=torch.from_numpy(token_index),
             places=_on(device, np.flatnonzero(keep_BW)),
+            own=None if own is None else _on(device, own),
+            behind=None if behind is None else _on(device, behind),
         )
 
 

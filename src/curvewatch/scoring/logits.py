@@ -35,6 +35,28 @@ def score_logits(logits_nV: torch.Tensor, target_n: torch.Tensor) -> torch.Tenso
     return scores_3n
 
 
+def boundary_bits(logits_nV: torch.Tensor, begins_V: torch.Tensor) -> torch.Tensor:
+    """Surprisal of the next token's being one of some tokens, whichever.
+
+    Args:
+        logits_nV: As for `score_logits`.
+        begins_V: Those tokens, bool, shape [V].
+
+    Returns:
+        Bits, float32, shape [n]; inf where they have no probability at all.
+    """
+    bits_n = torch.empty(len(logits_nV), dtype=torch.float32, device=logits_nV.device)
+    elements = CPU_BLOCK_ELEMENTS if logits_nV.device.type == "cpu" else ACCELERATOR_BLOCK_ELEMENTS
+    rows = max(1, elements // max(1, logits_nV.shape[-1]))
+    for start in range(0, len(bits_n), rows):
+        block_nV = logits_nV[start : start + rows].float()
+        all_n = block_nV.logsumexp(dim=-1)
+        # Their own sum, not all less the others': what is improbable stays exact.
+        some_n = block_nV.masked_fill(~begins_V, -math.inf).logsumexp(dim=-1)
+        bits_n[start : start + rows] = (all_n - some_n).clamp_(min=0) * BITS_PER_NAT
+    return bits_n
+
+
 def _score_block(logits_nV: torch.Tensor, target_n: torch.Tensor, out_3n: torch.Tensor) -> None:
     largest_n1, argmax_n1 = logits_nV.max(dim=-1, keepdim=True)
     # Shifted by the maximum, so that the log of the sum is at most log(V): large logits cost no precision.

@@ -35,7 +35,11 @@ def automatic_batch_size(tokens: TokenSet, found: Survey, device: torch.device) 
         At least 1.
     """
     fed = max(1, tokens.context - 1)
-    kept = fed if found.road == "full" else int(np.bincount(tokens.sequence_index).max())
+    scored = int(np.bincount(tokens.sequence_index).max())
+    if tokens.annotations.boundary is not None:
+        fed += 1
+        scored = min(2 * scored, fed)  # and the places behind them
+    kept = fed if found.road == "full" else scored
     token_budget, byte_budget, logit_bytes = CPU_TOKENS, CPU_LOGIT_BYTES, CPU_BYTES
     if device.type != "cpu":
         token_budget, byte_budget = ACCELERATOR_TOKENS, ACCELERATOR_LOGIT_BYTES

@@ -15,6 +15,7 @@ from curvewatch.errors import ScoringError
 from curvewatch.observation import Observation
 from curvewatch.scoring import ranks
 from curvewatch.scoring.batches import Batch, Batches
+from curvewatch.scoring.boundary import BoundaryScorer
 from curvewatch.scoring.kernels import Kernel, kernel_for
 from curvewatch.scoring.logits import score_logits
 from curvewatch.scoring.memory import automatic_batch_size, is_out_of_memory
@@ -61,6 +62,8 @@ class Scorer:
         self._forward = forward
         self._road: Road = full
         self._kernel: Kernel = score_logits
+        flags_V = tokens.annotations.boundary
+        self._boundary = BoundaryScorer(flags_V) if flags_V is not None else None
         self._window: Window | None = None
         self._model: nn.Module | None = None
         self._around: Around = nothing_around
@@ -119,11 +122,12 @@ class Scorer:
             self.prepare(model, self._around)
         assert self._window is not None
         while True:
-            scores_3N = torch.zeros(3, len(self.tokens), dtype=torch.float32)
+            n_scores = 3 if self._boundary is None else 4
+            scores_KN = torch.zeros(n_scores, len(self.tokens), dtype=torch.float32)
             failure: BaseException | None = None
             try:
                 with self._window.open():
-                    self._pass(model, scores_3N)
+                    self._pass(model, scores_KN)
             except Exception as error:
                 failure = error
             # 1: fine, 0: out of memory, -1: failed. All ranks go the way of the worst off.
@@ -138,21 +142,22 @@ class Scorer:
                 ) from failure
             failure = None  # lets go of the traceback, and with it of the memory that its frames hold
             self._shrink(model)
-        total = ranks.sum_in_place(scores_3N).numpy()
-        return Observation(total[0].copy(), total[1] > 0, total[2].copy())
+        total = ranks.sum_in_place(scores_KN).numpy()
+        boundary = total[3].copy() if self._boundary is not None else None
+        return Observation(total[0].copy(), total[1] > 0, total[2].copy(), boundary)
 
     def time_pass(self, model: nn.Module, batches: int = 3) -> float:
         """Seconds that `score` will take, from a few of its batches (each rank times its own)."""
         model = unwrap(model)
         assert self._window is not None
         assert isinstance(self.batch_size, int)
-        all_batches, device = Batches(self.tokens, self.batch_size), device_of(model)
+        all_batches, device = self._batches(self.batch_size), device_of(model)
         spent = []
         with self._window.open():
             for turn in range(batches + 1):
                 began = time.perf_counter()
                 batch = all_batches.build(turn % len(all_batches), device)
-                self._kernel(self._road(model, batch), batch.target).cpu()
+                self._scores(model, batch).cpu()
                 spent.append(time.perf_counter() - began)
         # The first batch also pays for what is set up once.
         return float(np.median(spent[1:])) * -(-len(all_batches) // ranks.size())
@@ -174,9 +179,21 @@ class Scorer:
         found = self.prepared
         return {"road": found.road, "batch_size": self.batch_size, "compute_dtype": found.compute_dtype}
 
-    def _pass(self, model: nn.Module, scores_3N: torch.Tensor) -> None:
+    def _batches(self, size: int) -> Batches:
+        return Batches(self.tokens, size, boundary=self._boundary is not None)
+
+    def _scores(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Shape [3 or 4, scored tokens of the batch]."""
+        logits_nV = self._road(model, batch)
+        scores_3n = self._kernel(logits_nV, batch.target)
+        if self._boundary is None:
+            return scores_3n
+        assert batch.own is not None
+        return torch.cat([scores_3n[:, batch.own], self._boundary.change(logits_nV, batch)[None]])
+
+    def _pass(self, model: nn.Module, scores_KN: torch.Tensor) -> None:
         assert isinstance(self.batch_size, int)
-        batches, device = Batches(self.tokens, self.batch_size), device_of(model)
+        batches, device = self._batches(self.batch_size), device_of(model)
         waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
         n_waiting = 0
         # Every rank does the same number of forward passes (FSDP would hang otherwise); what comes after the last
@@ -184,14 +201,14 @@ class Scorer:
         for turn in range(-(-len(batches) // ranks.size())):
             index = turn * ranks.size() + ranks.rank()
             batch = batches.build(index % len(batches), device)
-            scores_3n = self._kernel(self._road(model, batch), batch.target)
+            scores_Kn = self._scores(model, batch)
             if index < len(batches):
-                waiting.append((batch.token_index, scores_3n))
+                waiting.append((batch.token_index, scores_Kn))
                 n_waiting += len(batch.token_index)
             if n_waiting >= TOKENS_ON_DEVICE:
-                _collect(waiting, scores_3N)
+                _collect(waiting, scores_KN)
                 n_waiting = 0
-        _collect(waiting, scores_3N)
+        _collect(waiting, scores_KN)
 
     def _shrink(self, model: nn.Module) -> None:
         assert isinstance(self.batch_size, int)
@@ -201,10 +218,10 @@ class Scorer:
             torch.cuda.empty_cache()
 
 
-def _collect(waiting: list[tuple[torch.Tensor, torch.Tensor]], scores_3N: torch.Tensor) -> None:
+def _collect(waiting: list[tuple[torch.Tensor, torch.Tensor]], scores_KN: torch.Tensor) -> None:
     if waiting:
         index = torch.cat([part for part, _ in waiting])
-        scores_3N[:, index] = torch.cat([scores for _, scores in waiting], dim=1).cpu()
+        scores_KN[:, index] = torch.cat([scores for _, scores in waiting], dim=1).cpu()
         waiting.clear()
 
 

@@ -171,10 +171,11 @@ def _check_context(model: nn.Module, tokens: TokenSet) -> None:
     if stated is None:
         return
     name, limit = stated[0], stated[1] - virtual_tokens(model)  # a trained prompt takes its part of the context
-    if limit < tokens.context - 1:
+    fed = tokens.context - (tokens.annotations.boundary is None)
+    if limit < fed:
         # Also where positions are relative: longer sequences make some models rescale their positions for good.
         raise ScoringError(
-            f"tokens: the longest sequence feeds {tokens.context - 1:,} tokens, the model's {name} is {limit:,}. "
+            f"tokens: the longest sequence feeds {fed:,} tokens, the model's {name} is {limit:,}. "
             f"Build the token set with context={limit:,} or less."
         )
 

@@ -29,12 +29,15 @@ class Annotations:
         n_bytes: UTF-8 bytes of the text that each scored token covers, int32, shape [N]; None where it is not known.
         labels: By name.
         spans: Runs of scored tokens that belong together, of all kinds.
+        boundary: Which tokens of the vocabulary begin a word (`boundaries`), uint8, shape [vocabulary]. With it words
+            are scored as words: the surprisal of their boundaries is measured beside that of their tokens.
     """
 
     originals: Originals | None = None
     n_bytes: NDArray[np.int32] | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
     spans: Spans = field(default_factory=Spans)
+    boundary: NDArray[np.uint8] | None = None
 
     def __bool__(self) -> bool:
         return self.originals is not None or self.n_bytes is not None or bool(self.labels) or len(self.spans) > 0

@@ -64,6 +64,8 @@ def _annotation_arrays(notes: Annotations) -> dict[str, NDArray[Any]]:
                   "texts": _json({"lossy": of.lossy, "exact": of.exact})}  # fmt: skip
     if notes.n_bytes is not None:
         found["n_bytes"] = notes.n_bytes
+    if notes.boundary is not None:
+        found["boundary_kind"] = notes.boundary
     if notes.labels:
         found["label_code"] = np.stack([label.codes for label in notes.labels.values()])
         found["label_value"] = _json({name: label.values for name, label in notes.labels.items()})
@@ -93,7 +95,7 @@ def _annotations(saved: Mapping[str, NDArray[Any]]) -> Annotations:
             for one in fields(Spans)
         }
         spans = Spans(**parts)
-    return Annotations(originals, saved.get("n_bytes"), labels, spans)
+    return Annotations(originals, saved.get("n_bytes"), labels, spans, saved.get("boundary_kind"))
 
 
 def _json(value: Any) -> NDArray[Any]:

@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curvewatch.display import shown
+from curvewatch.errors import brief
 from curvewatch.tokens import saved
 from curvewatch.tokens import text as text_room
 from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.boundaries import boundaries_of
 from curvewatch.tokens.card import set_card
 from curvewatch.tokens.given import check_parts
 from curvewatch.tokens.labels import Label, label_of
@@ -31,6 +33,8 @@ from curvewatch.tokens.unit_constructors import UnitConstructors
 from curvewatch.tokens.view import TokenView
 
 OBJECTIVES = ("causal",)
+WORDS = r"\S+"
+CORRECTED = "corrected"
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +199,7 @@ class TokenSet(UnitConstructors):
             spans=self.spans.and_others(place(self.annotations.originals, self.scored, wishes(spans, texts, kind)))
         )
 
-    def words(self, pattern: str = r"\S+") -> TokenSet:
+    def words(self, pattern: str = WORDS, *, boundary: str = "none") -> TokenSet:
         r"""The same set with its words as spans of kind "word"; words that a sequence's edge cuts are left out.
 
         Words that it has already give way.
@@ -203,10 +207,25 @@ class TokenSet(UnitConstructors):
         Args:
             pattern: Regular expression of one word: by default what stands between blanks, as studies of reading times
                 have it; `r"\w+"` for words without punctuation.
+            boundary: "none": a word's surprisal is the sum over its tokens. "corrected": it is that of the word, with
+                the probability that it ends there (see `boundaries`); an extra number is then measured and kept for
+                each token. Needs the tokenizer, and words between blanks.
 
         Raises:
-            ValueError: If the expression is none, or the set knows no texts.
+            ValueError: If the expression is none, or the set knows no texts, or lacks what a correction needs.
         """
+        if boundary not in ("none", CORRECTED):
+            raise ValueError(f'boundary={brief(boundary)}: "none" or "corrected" is expected.')
+        if boundary == CORRECTED and pattern != WORDS:
+            raise ValueError(
+                f'boundary="corrected" with pattern={pattern!r}: the correction is for words between blanks. Leave '
+                "pattern out, or boundary."
+            )
+        if boundary == CORRECTED and self.tokenizer is None:
+            raise ValueError(
+                'boundary="corrected": this token set has no tokenizer, which alone can tell the tokens that begin a '
+                "word. Build it with from_text or from_texts."
+            )
         originals = self.annotations.originals
         if originals is None:
             raise ValueError("words: this token set does not know its texts. Build it with from_texts, or from_text.")
@@ -216,7 +235,13 @@ class TokenSet(UnitConstructors):
             raise ValueError(f"pattern={pattern!r}: not a regular expression ({error}).") from error
         found = place(originals, self.scored, list(words_in(originals, compiled)), strict=False)
         others = np.flatnonzero(np.array([kind != WORD for kind in self.spans.kind], bool))
-        return self._annotated(spans=self.spans.take(others).and_others(found))
+        if boundary == CORRECTED and originals.lossy:
+            raise ValueError(
+                'boundary="corrected": the tokenizer of this set does not keep the text as it is, and the blanks of '
+                "its tokens are not those of the text. Leave it out."
+            )
+        flags_V = boundaries_of(self.tokenizer, self.vocab_size) if boundary == CORRECTED else None
+        return self._annotated(spans=self.spans.take(others).and_others(found), boundary=flags_V)
 
     def with_annotations(self, annotations: Annotations) -> TokenSet:
         """The same set with these annotations in the place of its own."""

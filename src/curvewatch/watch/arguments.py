@@ -35,7 +35,8 @@ def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]
     if not tokens:
         raise ValueError("tokens={}: at least one token set is needed.")
     # Datasets that came later take no names away: a run of before may have a set called "label".
-    later = {one.name for one in layout.ANNOTATIONS} | {"tokens_seen", "saved_tokens_seen"}
+    later = {one.name for one in (*layout.ANNOTATIONS, *layout.SEEN, *layout.BOUNDARY)}
+    later |= {f"saved_{one.name}" for one in layout.SEEN}
     taken = {*layout.BY_NAME, layout.PROVENANCE, "watch"} - later
     for name in tokens:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in taken:

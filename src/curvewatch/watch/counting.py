@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,12 @@ from numpy.typing import NDArray
 
 from curvewatch.live import Live
 from curvewatch.live.given import AUTO, TRAINING, Given
-from curvewatch.runfile.records import Counted
+from curvewatch.runfile.records import Counted, Seen
+from curvewatch.tokens.vocabulary import VocabularyUnits, vocabulary_units
 from curvewatch.watch.keeper import Keeper
 from curvewatch.watch.training_counts import TrainingCounts, batch_tokens
+
+logger = logging.getLogger("curvewatch")
 
 
 class Counting:
@@ -32,13 +37,13 @@ class Counting:
         # From the beginning: a loop that is resumed counts a batch before its first observation.
         self.counts = TrainingCounts() if _is(live.token_counts, TRAINING) else None
 
-    def begin(self, vocab_size: int, *, host_counts: bool) -> None:
-        """Tells the vocabulary's size, and whether the host counts every batch."""
+    def begin(self, vocab_size: int, *, host_counts: bool, tokenizer: Any = None) -> None:
+        """Tells the vocabulary's size, whether the host counts every batch, and by what words and bytes are counted."""
         given = any(one.corpus_count_D is not None for one in self._given.values())
         if self.counts is None and host_counts and not given and _is(self._live.token_counts, AUTO):
             self.counts = TrainingCounts()
         if self.counts is not None:
-            self.counts.begin(vocab_size)
+            self.counts.begin(vocab_size, _units(tokenizer, vocab_size))
 
     def go_on_from(self, keeper: Keeper, step: int) -> None:
         """Goes on from the counts at `step`, as far as the file knows them."""
@@ -48,7 +53,7 @@ class Counting:
         if found is None:
             self.counts.turn_off(f"training goes on from step {step}, and what was counted up to it is not known")
             return
-        self.counts.begin_after(keeper.tokens_seen_at(step))
+        self.counts.begin_after(keeper.seen_at(step))
         for name, counts_D in found.items():
             self.counts.begin_from(self._given[name].types.ids_D, counts_D)
 
@@ -79,10 +84,14 @@ class Counting:
         """Counts of all ranks so far, shape [vocabulary]; None if nothing can be told. A collective."""
         return self.counts.total() if self.counts is not None else None
 
-    @property
-    def tokens_seen(self) -> float:
-        """Tokens in all batches up to the last `total`; NaN where that is not known."""
-        return self.counts.tokens_seen if self.counts is not None and self.counts.off is None else float("nan")
+    def seen(self, host_tokens: float | None = None) -> Seen:
+        """What was trained on up to the last `total`; NaN where that is not known.
+
+        Args:
+            host_tokens: Tokens, where the host counts them by itself: then its number stands.
+        """
+        found = self.counts.seen if self.counts is not None and self.counts.off is None else Seen()
+        return found if host_tokens is None else replace(found, tokens=float(host_tokens))
 
     def by_set(self, counts_V: NDArray[np.int64] | None, *, due: bool) -> dict[str, NDArray[Any]]:
         """Occurrences of each set's distinct targets in the batches so far; without an entry they are not known.
@@ -97,6 +106,17 @@ class Counting:
             self.counts.turn_off("no batch was counted; a loop calls watch.count(input_ids) for every batch")
             return {}
         return {name: counts_V[given.types.ids_D] for name, given in self._given.items()}
+
+
+def _units(tokenizer: Any, vocab_size: int) -> VocabularyUnits | None:
+    if tokenizer is None:
+        return None
+    try:
+        return vocabulary_units(tokenizer, vocab_size)
+    except Exception as error:
+        # A by-product, for which no training is refused.
+        logger.info("words and bytes of the batches are not counted: the tokenizer can't be read (%s)", error)
+        return None
 
 
 def _is(setting: object, word: str) -> bool:

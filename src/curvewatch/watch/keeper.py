@@ -15,7 +15,7 @@ from curvewatch.live.given import Given
 from curvewatch.live.showing import Showing
 from curvewatch.observation import Observation
 from curvewatch.runfile.recorder import Recorder, release
-from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord
 from curvewatch.runfile.writer import RunFile
 
 Counts = Mapping[str, NDArray[Any]]
@@ -103,9 +103,9 @@ class Keeper:
             found[name] = counts_D
         return found
 
-    def tokens_seen_at(self, step: int) -> float:
-        """Tokens trained on up to `step`; NaN if that is not known."""
-        return self._file.tokens_seen_at(step) if step > 0 else 0.0
+    def seen_at(self, step: int) -> Seen:
+        """What was trained on up to `step`; NaN where that is not known."""
+        return self._file.seen_at(step) if step > 0 else Seen(0, 0, 0)
 
     @property
     def has_rows(self) -> bool:
@@ -119,7 +119,7 @@ class Keeper:
         seconds: Mapping[str, float],
         counts: Counts,
         planned: Sequence[int] = (),
-        tokens_seen: float = float("nan"),
+        seen: Seen = NOTHING_KNOWN,
     ) -> Exception | None:
         """Queues a row for the file; returns what is in the way of its being written, if anything is.
 
@@ -130,9 +130,7 @@ class Keeper:
         stood_for = due if self._file.says_due else step
         self.skip([one for one in planned if one != stood_for], passed(step))
         self._behind = self.recorder.behind
-        taken = self.recorder.submit(
-            Row(step, sum(seconds.values()), time.time(), observations, counts, due, tokens_seen)
-        )
+        taken = self.recorder.submit(Row(step, sum(seconds.values()), time.time(), observations, counts, due, seen))
         return None if taken and self.recorder.error is None else self.recorder.error or RunFileError("row given up")
 
     def metrics(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curvewatch.runfile.records import Seen
 from curvewatch.scoring import ranks
+from curvewatch.tokens.vocabulary import VocabularyUnits
 
 logger = logging.getLogger("curvewatch")
 
@@ -31,7 +34,7 @@ class TrainingCounts:
     Attributes:
         off: Why nothing can be told; None when all is well.
         counted: Whether a rank had counted any batch since the beginning, or since training was resumed, at `total`.
-        tokens_seen: Tokens in all batches up to the last `total`; NaN where that is not known.
+        seen: Tokens, words and bytes in all batches up to the last `total`; NaN where that is not known.
     """
 
     def __init__(self, vocab_size: int | None = None) -> None:
@@ -41,12 +44,20 @@ class TrainingCounts:
         self._counts_V: torch.Tensor | None = None
         self.off: str | None = None
         self.counted = False
-        self.tokens_seen = float("nan")
-        self._first_tokens = 0.0
+        self.seen = Seen()
+        self._first = Seen(0, 0, 0)
+        self._units: VocabularyUnits | None = None
+        self._flags_V: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._words: torch.Tensor | None = None
 
-    def begin(self, vocab_size: int) -> None:
-        """Tells the vocabulary's size, once a model has been seen; batches that came before are counted now."""
-        self._vocab_size = vocab_size
+    def begin(self, vocab_size: int, units: VocabularyUnits | None = None) -> None:
+        """Tells the vocabulary's size, once a model has been seen; batches that came before are counted now.
+
+        Args:
+            vocab_size: Of the model.
+            units: Bytes and words of each token, by which those of the batches are counted; None: they are not known.
+        """
+        self._vocab_size, self._units = vocab_size, units
         early, self._early = self._early, []
         for ids, mask in early:
             self.add(ids, mask)
@@ -58,9 +69,9 @@ class TrainingCounts:
             self._first_V = np.zeros(self._vocab_size, np.int64)
         self._first_V[ids_D] = counts_D
 
-    def begin_after(self, tokens_seen: float) -> None:
-        """Takes the number of tokens to go on from; NaN if it is not known."""
-        self._first_tokens = tokens_seen
+    def begin_after(self, seen: Seen) -> None:
+        """Takes what had been seen where training goes on; NaN where it is not known."""
+        self._first = seen
 
     def add(self, ids: Any, mask: Any = None) -> None:
         """Counts a batch; never raises.
@@ -88,14 +99,28 @@ class TrainingCounts:
                 self._early = []
                 raise RuntimeError(f"{MOST_EARLY} batches came before the first observation")
             return
-        ids = ids.detach().reshape(-1).long()
+        rows = ids.detach().reshape(-1, ids.shape[-1] if ids.ndim else 1).long()
         if self._counts_V is None:
-            self._counts_V = torch.zeros(self._vocab_size, dtype=torch.int64, device=ids.device)
-        counted = (ids >= 0) & (ids < self._vocab_size)
+            self._counts_V = torch.zeros(self._vocab_size, dtype=torch.int64, device=rows.device)
+        counted = (rows >= 0) & (rows < self._vocab_size)
         if mask is not None:
-            counted &= torch.as_tensor(mask, device=ids.device).reshape(-1).bool()
+            counted &= torch.as_tensor(mask, device=rows.device).reshape(rows.shape).bool()
         # Adding a 0 or 1 at a clamped id needs no selection, whose size the host would have to wait for.
-        self._counts_V.scatter_add_(0, ids.clamp(0, self._vocab_size - 1), counted.long())
+        rows = rows.clamp(0, self._vocab_size - 1)
+        self._counts_V.scatter_add_(0, rows.reshape(-1), counted.reshape(-1).long())
+        if self._units is not None:
+            self._add_words(rows, counted, self._units)
+
+    def _add_words(self, rows: torch.Tensor, counted: torch.Tensor, units: VocabularyUnits) -> None:
+        """Counts the words that begin with a token, not inside it: behind a blank, or where a row begins."""
+        if self._flags_V is None:
+            solid_V, opens_V = (torch.from_numpy(flags).to(rows.device) for flags in (units.solid_V, units.opens_V))
+            self._flags_V, self._words = (solid_V, opens_V), torch.zeros((), dtype=torch.int64, device=rows.device)
+        solid_V, opens_V = self._flags_V
+        begins = counted & solid_V[rows]
+        begins[:, 1:] &= opens_V[rows[:, :-1]] | ~counted[:, :-1]
+        assert self._words is not None
+        self._words += begins.sum()
 
     def turn_off(self, why: str) -> None:
         """Gives counting up; said once in the log."""
@@ -108,18 +133,24 @@ class TrainingCounts:
         assert self._vocab_size is not None
         counts_V = self._counts_V
         # Whether a rank has given up, and whether one has counted, travels with the counts.
-        whole = torch.zeros(self._vocab_size + 2, dtype=torch.int64)
+        whole = torch.zeros(self._vocab_size + 3, dtype=torch.int64)
         whole[-2] = self.off is not None
         if counts_V is not None:
             whole[-1] = 1
-            whole[:-2] = counts_V.cpu()
+            whole[:-3] = counts_V.cpu()
+        if self._words is not None:
+            whole[-3] = self._words.cpu()
         summed = ranks.sum_in_place(whole).numpy()
         self.counted = bool(summed[-1])
         if summed[-2] or not (self.counted or self._first_V is not None):
-            self.tokens_seen = float("nan")
+            self.seen = Seen()
             return None
-        total_V: NDArray[np.int64] = summed[:-2]
-        self.tokens_seen = self._first_tokens + int(total_V.sum())
+        total_V: NDArray[np.int64] = summed[:-3]
+        n_bytes = n_words = math.nan
+        if self._units is not None:
+            n_bytes = self._first.bytes + int(total_V @ self._units.bytes_V)
+            n_words = self._first.words + int(total_V @ self._units.words_V) + int(summed[-3])
+        self.seen = Seen(self._first.tokens + int(total_V.sum()), n_words, n_bytes)
         return total_V if self._first_V is None else total_V + self._first_V
 
 

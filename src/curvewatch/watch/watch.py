@@ -6,7 +6,6 @@ Longer than other files, since half of it says what its verbs promise; each thin
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from curvewatch.live import Live, Metrics
 from curvewatch.live.given import given_for
 from curvewatch.live.showing import Showing
 from curvewatch.portable import arrived, leaving
+from curvewatch.runfile.datasets import of_seen
 from curvewatch.runfile.records import RunPlan
 from curvewatch.sampling.sampler import TextSampler
 from curvewatch.schedule import Plan, Schedule, StepRule
@@ -154,6 +154,7 @@ class Watch:
         self._last_scored = -1
         self._last_step = -1  # planned steps up to it are rows, or on record
         self._reached = -1  # the last step that was seen, due or not
+        self._host_tokens: float | None = None
         self._from_step = 0
         self._cost = Cost(self._max_overhead)
 
@@ -226,7 +227,8 @@ class Watch:
             self._sampler = TextSampler(self.live.prompts, forward=self._forward, context=max(1, context))
             self._sampler.prepare(model, around)
         vocab_size = max(one.prepared.vocab_size for one in self._scorers.values())
-        self._counting.begin(vocab_size, host_counts=counts_batches)
+        tokenizer = next((one.tokenizer for one in self.tokens.values() if one.tokenizer is not None), None)
+        self._counting.begin(vocab_size, host_counts=counts_batches, tokenizer=tokenizer)
         self._open_file(model, step, host or {"name": "plain loop"}, again)
         if ranks.rank() == 0:
             announce("watching %s%s", self._subject.found, ", its averaged weights" if self._subject.averages else "")
@@ -311,7 +313,9 @@ class Watch:
         """The planned steps up to `step` that are neither rows nor on record as skipped."""
         return self.plan.between(self._last_step, step) if self.plan is not None else []
 
-    def observe(self, model: nn.Module, step: int, *, force: bool = False) -> dict[str, float] | None:
+    def observe(
+        self, model: nn.Module, step: int, *, force: bool = False, tokens_seen: float | None = None
+    ) -> dict[str, float] | None:
         """Scores the model if `step` is due: after the update, before the next one. A collective on several ranks.
 
         Planned steps since the one seen before are due too, where the counter jumps (several optimizers, say): the row
@@ -321,6 +325,8 @@ class Watch:
             model: The live model, left exactly as it was.
             step: Updates done (0: before the first).
             force: Score whatever the schedule says, unless this step is scored already.
+            tokens_seen: Tokens trained on so far, on all ranks together, where the script counts them; it goes beside
+                the step as another axis. None: as `count` counted them.
 
         Returns:
             The logged metrics by key, if scored (on ranks other than 0 an empty dict); else None.
@@ -335,6 +341,8 @@ class Watch:
             # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))
         self._reached = max(self._reached, step)
+        if tokens_seen is not None:
+            self._host_tokens = tokens_seen
         self._mark(model, step)
         if not (self.due(step) or (force and not self._trouble.aside and step > self._last_step)):
             return None
@@ -359,7 +367,7 @@ class Watch:
         self._last_scored = step
         if self._keeper is not None:
             counts = self._counting.by_set(counts_V, due=step > self._from_step)
-            seen = self._counting.tokens_seen if counts else math.nan
+            seen = self._counting.seen(self._host_tokens)
             failure = self._keeper.record(step, observations, seconds, counts, planned, seen) or failure
             try:
                 shown.add(self._keeper.metrics(step, observations, seconds, counts))
@@ -368,7 +376,7 @@ class Watch:
                     self._keeper,
                     shown,
                     step,
-                    {"seconds": waited, "time_share": self._cost.share(waited), "tokens_seen": seen},
+                    {"seconds": waited, "time_share": self._cost.share(waited), **of_seen(seen)},
                 )
                 scalars = shown.scalars
             except Exception as error:
@@ -463,7 +471,7 @@ class Watch:
             return
         counts = self._counting.by_set(self._counting.total(), due=step > self._from_step)
         if self._keeper is not None and counts:
-            self._keeper.recorder.save_counts(step, counts, self._counting.tokens_seen)
+            self._keeper.recorder.save_counts(step, counts, self._counting.seen())
 
     def observe_late(self, model: nn.Module, step: int) -> bool:
         """Scores a step some time after its update, whatever the schedule says. A collective on several ranks.

@@ -55,6 +55,7 @@ def write(path: Path, *, whole: bool) -> None:
         for name in ("SetRecord", "RunPlan", "Row")
     )
     Counted, Sample = find("Counted", "runfile.records", "records"), find("Sample", "observation", "sampled")
+    Seen = find("Seen", "runfile.records")
     Sample = Sample or find("Sample", "sampling.sample", "sampling")
     tokens = TokenSet.from_sequences([[1, 2, 3, 4, 5], [5, 4, 3], [2, 2, 2, 1]], vocab_size=8)
     if whole:
@@ -63,6 +64,7 @@ def write(path: Path, *, whole: bool) -> None:
         if hasattr(tokens, "label"):
             tokens = annotated(tokens)
     assert len(tokens) == N
+    corrected = hasattr(tokens, "annotations") and getattr(tokens.annotations, "boundary", None) is not None
     counted = (
         Counted(np.unique(tokens.target), np.array([9.0, 8, 7, 6, 5]), training=True) if whole and Counted else None
     )
@@ -76,11 +78,14 @@ def write(path: Path, *, whole: bool) -> None:
     for step in STEPS:
         row = {"step": step, "seconds": 0.5, "time": 1e9 + step, "due_step": 6 if step == 7 else step}
         counts = {"eval": np.arange(5) + step} if counted is not None else {}
-        row |= {"observations": {"eval": Observation(*values(step))}, "counts": counts, "tokens_seen": 100.0 * step}
+        seen = Seen(100.0 * step, 70.0 * step, 400.0 * step) if Seen else None
+        boundary = [(np.arange(N) / 10 - step).astype(np.float32)] if corrected else []
+        row |= {"observations": {"eval": Observation(*values(step), *boundary)}, "counts": counts}
+        row |= {"tokens_seen": 100.0 * step, "seen": seen}
         file.append(known(Row, **row))
         if whole and step == 5 and hasattr(file, "save_counts"):
-            seen = [600.0] if "tokens_seen" in row and hasattr(file, "tokens_seen_at") else []
-            file.save_counts(6, {"eval": np.arange(5) + 6}, *seen)
+            saved = [Seen(600.0, 420.0, 2400.0)] if Seen else [600.0] if hasattr(file, "tokens_seen_at") else []
+            file.save_counts(6, {"eval": np.arange(5) + 6}, *saved)
     if whole and hasattr(file, "skip"):
         file.skip(9, "over budget ä")
     if whole and Sample is not None and hasattr(file, "add_samples"):
@@ -95,7 +100,9 @@ def annotated(tokens: Any) -> Any:
     from curvewatch.tokens.labels import originals_of
 
     originals = originals_of(tokens)
-    tokens = tokens.with_annotations(Annotations(originals, originals.n_bytes(tokens.scored)))
+    notes = known(Annotations, originals=originals, n_bytes=originals.n_bytes(tokens.scored),
+                  boundary=np.array([3, 1, 1, 0, 0, 3, 0, 0], np.uint8))  # fmt: skip
+    tokens = tokens.with_annotations(notes)
     return tokens.label("sea", "sea").with_spans([[(4, 8, "water", "noun")], [], []])
 
 
