@@ -80,7 +80,8 @@ def test_the_file_holds_exactly_the_documented_datasets_and_attributes(tmp_path)
     with h5py.File(path) as file:
         datasets = {name for name, item in file.items() if isinstance(item, h5py.Dataset)}
         # A plain run: nothing sampled, nobody counts its batches, and of its set only ids are known.
-        always = [one for one in layout.DATASETS if one not in (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS)]
+        of_others = (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS, *layout.BOUNDARY)
+        always = [one for one in layout.DATASETS if one not in of_others]
         assert datasets == {one.name for one in always}
         assert set(file) - datasets == {layout.PROVENANCE, "_journal"}
         assert list(file[layout.PROVENANCE]) == ["sessions"]
