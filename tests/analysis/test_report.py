@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +13,11 @@ from curvewatch.analysis.findings import gather_findings
 from curvewatch.analysis.report import pack, write_report
 from curvewatch.analysis.report.chosen import choose
 from curvewatch.errors import TokenSetMismatchError
-from tests.analysis.browser import Browser, browser
+from tests.analysis.browser import Browser
 from tests.analysis.synthetic import WORDS, token_set, write_run
 
 PLOTS = ["surprisal", "accuracy", "acquired", "age", "forgettability", "token", "map", "correlation"]
 CROSS_PLOTS = ["agreement", "cross"]
-
-
-@pytest.fixture(scope="session")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser, fresh for this run of the tests."""
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="session")
-def single(made: Path) -> Path:
-    """The report of one run."""
-    return write_report([open_run(made / "run1.h5")], made / "single.html")
 
 
 @pytest.fixture(scope="session")

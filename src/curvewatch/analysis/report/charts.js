@@ -5,7 +5,7 @@ const after0 = (run, values) => values.filter((_, t) => run.steps[t] > 0);
 function lines(data, pick, format, scale = 1) {
   return data.runs.filter((run) => after0(run, run.steps).length).map((run) => {
     const [x, y] = pick(run);
-    return { x, y: y.map((v) => (v === null ? null : v * scale)), name: escaped(run.name), mode: "lines", line: { color: run.colour, width: 2 },
+    return { x: along(run, x), y: y.map((v) => (v === null ? null : v * scale)), name: escaped(run.name), mode: "lines", line: { color: run.colour, width: 2 },
       hovertemplate: `%{y:${format}}<extra>${several(data) ? escaped(run.name) : ""}</extra>` };
   });
 }
@@ -15,15 +15,17 @@ function escaped(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
-function chance(data) {
-  return { shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: data.chance, y1: data.chance, line: { color: colour("faint"), width: 1, dash: "dash" } }],
-    annotations: [{ xref: "paper", x: 1, y: data.chance, text: `chance ${data.chance.toFixed(2)}`, showarrow: false, xanchor: "right", yanchor: "bottom", bgcolor: faded(colour("card"), 0.75), font: { size: 11, color: colour("faint") } }] };
+const chance = (data) => chanceLine(data.chance, `chance ${data.chance.toFixed(2)}`);
+
+function chanceLine(y, text) {
+  return { shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: colour("faint"), width: 1, dash: "dash" } }],
+    annotations: [{ xref: "paper", x: 1, y, text, showarrow: false, xanchor: "right", yanchor: "bottom", bgcolor: faded(colour("card"), 0.75), font: { size: 11, color: colour("faint") } }] };
 }
 
 function surprisalChart(data) {
   const traces = [];
   if (!several(data) && after0(data.runs[0], data.runs[0].steps).length) {
-    const run = data.runs[0], x = after0(run, run.steps);
+    const run = data.runs[0], x = along(run, after0(run, run.steps));
     [[0, 4, 0.13], [1, 3, 0.22]].forEach(([low, high, alpha]) => {
       const share = Math.round(100 * (data.quantiles[high] - data.quantiles[low]));
       traces.push({ x, y: after0(run, run.quantiles[low]), mode: "lines", line: { width: 0 }, showlegend: false, hoverinfo: "skip" });
@@ -105,7 +107,7 @@ function correlationChart(data) {
 function crossCharts(data) {
   if (!data.cross) return;
   const steps = data.cross.steps, keep = steps.map((s, i) => i).filter((i) => steps[i] > 0 && data.cross.correlation[i] !== null);
-  draw("plot-agreement", keep.length ? [{ x: keep.map((i) => steps[i]), y: keep.map((i) => data.cross.correlation[i]), mode: "lines", line: { color: colour("accent"), width: 2 }, hovertemplate: "r = %{y:.3f}<extra></extra>" }] : [],
+  draw("plot-agreement", keep.length ? [{ x: along(data.runs[0], keep.map((i) => steps[i])), y: keep.map((i) => data.cross.correlation[i]), mode: "lines", line: { color: colour("accent"), width: 2 }, hovertemplate: "r = %{y:.3f}<extra></extra>" }] : [],
     { xaxis: stepAxis(data), yaxis: { title: "r" }, empty: "The runs share no scored step after step 0." });
   histogram(data, "plot-cross", data.bins.cross, "cross-run variability, bits²", false, [colour("accent")]);
 }
@@ -140,7 +142,7 @@ function labelFrames(data) {
 function labelCharts(data) {
   const run = data.runs[0];
   data.labels.forEach((label, k) => {
-    const traces = label.values.map((value, v) => ({ x: after0(run, run.steps), y: after0(run, label.means[v]), name: escaped(value), mode: "lines",
+    const traces = label.values.map((value, v) => ({ x: along(run, after0(run, run.steps)), y: after0(run, label.means[v]), name: escaped(value), mode: "lines",
       line: { color: LABEL_HUES[v % LABEL_HUES.length], width: 2, dash: v % 2 ? "dash" : "solid" }, hovertemplate: "%{y:.2f} bits" }));
     draw(`plot-label-${k}`, after0(run, run.steps).length ? traces : [], { xaxis: stepAxis(data), yaxis: { title: "bits", rangemode: "tozero" }, showlegend: true, margin: { l: 46, r: 12, t: 28, b: 40 } });
   });

@@ -41,7 +41,7 @@ def choose(findings: Findings, limit: int) -> tuple[NDArray[np.int64], bool]:
     never_N = findings.runs[0].measures["acquisition_status"] == "never"
     lists = list(ranked(findings).values())
     each = min(EXTREMES, limit // (4 * len(lists)))
-    extremes = [end for values_N in lists for end in _ends(values_N, each)]
+    extremes = [end for values_N in lists for end in ends(values_N, each)]
     extremes.append(np.flatnonzero(never_N)[:each])
     kept = np.unique(np.concatenate(extremes))[:limit]
     rest = np.setdiff1d(np.arange(n_tokens), kept, assume_unique=True)
@@ -49,7 +49,8 @@ def choose(findings: Findings, limit: int) -> tuple[NDArray[np.int64], bool]:
     return np.sort(np.concatenate([kept, sample])).astype(np.int64), False
 
 
-def _ends(values_N: NDArray[np.float64], each: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ends(values_N: NDArray[np.float64], each: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the `each` smallest and largest values that are known."""
     known = np.flatnonzero(np.isfinite(values_N))
     if len(known) <= 2 * each or each == 0:
         return known[:each], known[len(known) - min(each, len(known)) :]

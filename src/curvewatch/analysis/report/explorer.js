@@ -131,14 +131,14 @@ class Explorer {
     const data = this.data, row = this.row, traces = [], many = several(data);
     const group = (r) => (many ? { legendgroup: r } : {}); // one name in the legend switches all of a run
     data.runs.forEach((run, r) => {
-      const raw = curve(data, `raw.${r}`, row), x = after0(run, run.steps), name = many ? escaped(run.name) : "raw";
+      const raw = curve(data, `raw.${r}`, row), x = along(run, after0(run, run.steps)), name = many ? escaped(run.name) : "raw";
       if (!x.length) return;
       traces.push({ x, y: after0(run, raw), mode: "markers", name, ...group(r), showlegend: !many, marker: { color: faded(run.colour, many ? 0.35 : 0.5), size: many ? 4 : 5 }, hovertemplate: "%{y:.2f}<extra>" + (many ? `${escaped(run.name)}, raw` : "raw") + "</extra>" });
       const smooth = curve(data, `smooth.${r}`, row);
-      if (smooth.some((v) => v !== null)) traces.push({ x: Array.from(data.arrays[`smooth_x.${r}`]), y: smooth, mode: "lines", name: many ? escaped(run.name) : "smoothed", ...group(r), line: { color: run.colour, width: 2.5 }, hovertemplate: "%{y:.2f}<extra>" + (many ? escaped(run.name) : "smoothed") + "</extra>" });
+      if (smooth.some((v) => v !== null)) traces.push({ x: along(run, Array.from(data.arrays[`smooth_x.${r}`])), y: smooth, mode: "lines", name: many ? escaped(run.name) : "smoothed", ...group(r), line: { color: run.colour, width: 2.5 }, hovertemplate: "%{y:.2f}<extra>" + (many ? escaped(run.name) : "smoothed") + "</extra>" });
       const right = truths(data, `correct.${r}`, row), at = run.steps.filter((s, t) => s > 0 && right[t]);
-      if (at.length) traces.push({ x: at, y: at.map(() => -0.02 * (r + 1) * data.chance), mode: "markers", name: "first choice", ...group(r), showlegend: !many, marker: { symbol: "square", size: 4, color: run.colour }, hovertemplate: "first choice<extra></extra>" });
-      if (data.arrays[`status.${r}`][row] === data.statuses.indexOf("learned")) traces.push({ x: [10 ** measure(data, r, "age_of_acquisition", row)], y: [measure(data, r, "acquisition_threshold", row)], mode: "markers", name: "acquired", ...group(r), showlegend: !many, marker: { size: 10, color: colour("card"), line: { color: run.colour, width: 2.5 } }, hovertemplate: "acquired<extra></extra>" });
+      if (at.length) traces.push({ x: along(run, at), y: at.map(() => -0.02 * (r + 1) * data.chance), mode: "markers", name: "first choice", ...group(r), showlegend: !many, marker: { symbol: "square", size: 4, color: run.colour }, hovertemplate: "first choice<extra></extra>" });
+      if (data.arrays[`status.${r}`][row] === data.statuses.indexOf("learned")) traces.push({ x: along(run, [10 ** measure(data, r, "age_of_acquisition", row)]), y: [measure(data, r, "acquisition_threshold", row)], mode: "markers", name: "acquired", ...group(r), showlegend: !many, marker: { size: 10, color: colour("card"), line: { color: run.colour, width: 2.5 } }, hovertemplate: "acquired<extra></extra>" });
     });
     draw("plot-token", traces, { ...chance(data), xaxis: stepAxis(data), yaxis: { title: "surprisal, bits", rangemode: "tozero" }, showlegend: true, hovermode: "closest", margin: { l: 46, r: 12, t: 30, b: 40 } });
   }

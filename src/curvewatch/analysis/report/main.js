@@ -14,6 +14,7 @@ function tiles(data) {
   document.getElementById("figures").replaceChildren(
     tile(data.n_tokens.toLocaleString("en"), "tokens watched"),
     tile(each((run) => `${number(last(run.mean))} bits`), "mean surprisal now"),
+    ...(data.runs.every((run) => run.bytes_each) ? [tile(each((run) => number(last(run.mean) / run.bytes_each)), "bits per byte now")] : []),
     tile(each((run) => percent(last(run.accuracy))), "first choice now"),
     tile(each((run) => (share(run, "unfitted") === 1 ? "–" : percent(share(run, "learned") + share(run, "left_censored")))), "acquired"),
     tile(each((run) => (run.age_median === null ? "–" : `step ${number(10 ** run.age_median)}`)), "median age of acquisition"),
@@ -81,6 +82,7 @@ async function start() {
   crossTable(data);
   provenance(data);
   labelFrames(data);
+  offerAxis(data);
   await shown();
   const script = document.createElement("script");
   script.textContent = new TextDecoder().decode(await inflated("library"));
@@ -95,8 +97,9 @@ async function start() {
   await shown();
   structureCharts(data, pick);
   labelCharts(data);
+  const units = new UnitExplorer(data);
   crossCharts(data);
-  redraw.push(() => { surprisalChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); labelCharts(data); crossCharts(data); });
+  redraw.push(() => { surprisalChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); labelCharts(data); units.draw(); crossCharts(data); });
   document.documentElement.dataset.ready = Math.round(performance.now() - begun);
 }
 

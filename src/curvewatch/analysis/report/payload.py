@@ -18,10 +18,12 @@ from curvewatch.analysis.frames import by_label
 from curvewatch.analysis.moment import gather
 from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.chosen import choose, ranked
+from curvewatch.analysis.report.units import units_of
 from curvewatch.analysis.sessions import count, part
 from curvewatch.analysis.style import run_colour
 from curvewatch.analysis.summary import QUANTILES
 from curvewatch.measures import ACQUISITION_STATUS, MeasureWarning, smooth_curves
+from curvewatch.tokens.annotations import why_no_bits_per_byte
 from curvewatch.tokens.tokenset import TokenSet
 
 MOST_LABELS = 8
@@ -70,6 +72,7 @@ def payload(findings: Findings, title: str, limit: int) -> str:
         limit: Tokens on the page.
     """
     first = findings.runs[0]
+    units, arrays = units_of(findings, thinned(first.moment.steps_T))
     which_n, all_there = choose(findings, limit)
     plain: dict[str, Any] = {
         "title": title,
@@ -86,11 +89,12 @@ def payload(findings: Findings, title: str, limit: int) -> str:
         "runs": [_run(one, index) for index, one in enumerate(findings.runs)],
         "cross": _cross(findings),
         "labels": _labels(findings),
+        "units": units,
         "map": _map(findings),
         **_texts(first.run.tokens, which_n),
     }
     plain["bins"] = _histograms(findings)
-    arrays = {"token": pack.integers(which_n)}
+    arrays |= {"token": pack.integers(which_n)}
     for name, values_N in ranked(findings).items():
         arrays[f"rank.{name}"] = pack.floats(values_N[which_n])
     for index, one in enumerate(findings.runs):
@@ -138,7 +142,7 @@ def _run(one: RunFindings, index: int) -> dict[str, Any]:
     rows, x_share = thinned(moment.steps_T), one.acquired_share()
     status = np.bincount(one.measures.codes("acquisition_status"), minlength=len(ACQUISITION_STATUS))
     events_N = one.measures["forgetting_events_top1"]
-    sessions = run.sessions
+    sessions, seen_T = run.sessions, run.tokens_seen[: len(moment)]
     host, model, versions = (part(sessions[-1] if sessions else {}, name) for name in ("host", "model", "versions"))
     seconds = run.seconds[: len(moment)]
     wall = float(moment.times_T[-1] - moment.times_T[0]) if len(moment) > 1 else float("nan")
@@ -155,6 +159,8 @@ def _run(one: RunFindings, index: int) -> dict[str, Any]:
         "max_steps": run.max_steps,
         "window_rows": info.window_rows,
         "steps": summary.steps_T[rows],
+        "seen": seen_T[rows] if np.isfinite(seen_T).all() and (np.diff(seen_T) > 0).all() else None,
+        "bytes_each": _bytes_each(run.tokens),
         "mean": summary.mean_T[rows],
         "quantiles": summary.quantiles_QT[:, rows],
         "accuracy": summary.accuracy_T[rows],
@@ -180,6 +186,12 @@ def _run(one: RunFindings, index: int) -> dict[str, Any]:
         "versions": versions,
         "schedule": run.schedule,
     }
+
+
+def _bytes_each(tokens: TokenSet) -> float | None:
+    """Bytes of a token, by which its bits are divided; None where that would mislead."""
+    known = tokens.n_bytes
+    return float(known.mean()) if known is not None and why_no_bits_per_byte(tokens) is None else None
 
 
 def _curves(one: RunFindings, which_n: NDArray[np.int64]) -> dict[str, dict[str, Any]]:

@@ -44,14 +44,38 @@ function layout(changes) {
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const plainStep = (step) => (step < 10000 ? step.toLocaleString("en") : COMPACT.format(step));
 
-// A logarithmic axis of steps, with plain numbers on it.
+// What charts run over: training steps, or the tokens seen by then, where every run knows them.
+let over = "steps";
+
+// Steps as places on that axis; between two observations, where tokens are not told, in proportion.
+function along(run, steps) {
+  if (over === "steps") return steps;
+  return steps.map((step) => {
+    const after = run.steps.findIndex((s) => s >= step);
+    if (after <= 0) return run.seen[after === 0 ? 0 : run.seen.length - 1];
+    const before = after - 1, part = (step - run.steps[before]) / (run.steps[after] - run.steps[before]);
+    return run.seen[before] + part * (run.seen[after] - run.seen[before]);
+  });
+}
+
+function offerAxis(data) {
+  const button = document.getElementById("axis");
+  button.hidden = !data.runs.every((run) => run.seen);
+  button.addEventListener("click", () => {
+    over = over === "steps" ? "tokens" : "steps";
+    button.textContent = `over ${over}`;
+    for (const draw of redraw) draw();
+  });
+}
+
+// A logarithmic axis, with plain numbers on it.
 function stepAxis(data) {
-  const steps = data.runs.flatMap((run) => [run.steps.find((s) => s > 0), run.steps.at(-1)]).filter((s) => s > 0);
+  const steps = data.runs.flatMap((run) => along(run, [run.steps.find((s) => s > 0), run.steps.at(-1)].filter((s) => s > 0)));
   const low = Math.log10(Math.min(...steps)), high = Math.log10(Math.max(...steps)), room = 0.02 * (high - low) + 1e-3;
   const between = high - low > 3.2 ? [1] : high - low > 1.2 ? [1, 3] : [1, 2, 3, 5, 7];
   const tickvals = [];
   for (let d = Math.floor(low); d <= high; d++) for (const m of between) tickvals.push(m * 10 ** d);
-  return { type: "log", title: "training step", range: [low - room, high + room], tickvals, ticktext: tickvals.map(plainStep), hoverformat: ",.0f" };
+  return { type: "log", title: over === "steps" ? "training step" : "tokens seen", range: [low - room, high + room], tickvals, ticktext: tickvals.map(plainStep), hoverformat: ",.0f" };
 }
 
 function draw(id, traces, changes) {
