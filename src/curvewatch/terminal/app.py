@@ -21,7 +21,7 @@ from textual.widgets import Footer, Static
 
 from curvewatch.analysis.characters import visible
 from curvewatch.errors import ForeignFileError, RunFileError, TokenSetMismatchError
-from curvewatch.terminal import words
+from curvewatch.terminal import meaning, words
 from curvewatch.terminal.charts import charts_of
 from curvewatch.terminal.follow import Follower
 from curvewatch.terminal.pace import Pace
@@ -108,6 +108,9 @@ class WatchApp(App[None]):
         self._often = Lines(
             lambda w, h: words.often_lines(self.state, w, h), "Forgotten most often · bits now", id="often"
         )
+        self._labels = Lines(
+            lambda w, h: meaning.label_lines(self.state, w, h), "Labels · their tokens now", id="labels"
+        )
         self._waiting, self._small = Static(id="waiting"), Static(id="small")
 
     def compose(self) -> ComposeResult:
@@ -118,6 +121,7 @@ class WatchApp(App[None]):
         with self._lists:
             yield self._latest
             yield self._often
+            yield self._labels
         yield self._waiting
         yield self._small
         yield Footer()
@@ -204,6 +208,7 @@ class WatchApp(App[None]):
             view.show(chart, self.state, self._logarithmic, self._cursor)
         self._latest.refresh()
         self._often.refresh()
+        self._labels.refresh()
 
     def _arrange(self, size: Size | None = None) -> None:
         """Lays the screen out for its size and for what there is to show."""
@@ -218,6 +223,9 @@ class WatchApp(App[None]):
         self._charts.styles.height = "2fr" if places > 3 else "1.5fr"
         self._head.display = not small
         self._charts.display = self._lists.display = not (small or empty)
+        # With labels there are three lists side by side, or two where there is no room for three.
+        self._labels.display = bool(meaning.labels_of(self.state))
+        self._often.display = not self._labels.display or width >= VERY_WIDE
         self._waiting.display, self._small.display = empty and not small, small
         self._small.update(
             Text(f"The view needs {MIN_WIDTH} x {MIN_HEIGHT} characters; this window has {width} x {height}.")

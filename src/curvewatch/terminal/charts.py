@@ -2,83 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-from rich.text import Text
 
 from curvewatch.analysis.characters import visible
 from curvewatch.analysis.style import RUN_COLOURS
 from curvewatch.live import METRICS
 from curvewatch.measures.frequency import THIRDS
-from curvewatch.terminal.chart import Frame, Line, StepAxis
+from curvewatch.terminal import meaning
+from curvewatch.terminal.charting import Chart, Curve, bits
 from curvewatch.terminal.state import State
 
 BLUE, ORANGE, GREEN, PINK, VIOLET = RUN_COLOURS[:5]
 PALE = "#8fb4dc"
 _NGRAM = re.compile(r"ngram/(\d+)gram_correlation")
 _GROUPED = re.compile(r"([^/]+)/([^/]+)/([^/]+)")
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One metric in a chart.
-
-    Attributes:
-        key: Of the metric.
-        name: Shown.
-        colour: As `rich` takes it.
-        thick: Drawn as the main one.
-    """
-
-    key: str
-    name: str
-    colour: str
-    thick: bool = False
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Some metrics over the steps.
-
-    Attributes:
-        title: With the unit.
-        curves: The later ones lie on top.
-        shown: How a value is written.
-        times: What values are multiplied by (100 for per cent).
-        has_chance: Whether chance is drawn as a line.
-    """
-
-    title: str
-    curves: tuple[Curve, ...]
-    shown: Callable[[float], str]
-    times: float = 1.0
-    has_chance: bool = False
-
-    def text(self, state: State, width: int, height: int, logarithmic: bool, cursor: int | None = None) -> Text:
-        """The chart, drawn; at its lines' ends stand the last values, or those at `cursor`."""
-        return self._frame(state, width, height, logarithmic, cursor).text(cursor)
-
-    def columns(self, state: State, width: int, height: int, logarithmic: bool) -> NDArray[np.float64]:
-        """The column of each observation in `text`, shape [T]."""
-        return self._frame(state, width, height, logarithmic, None).columns_T
-
-    def _frame(self, state: State, width: int, height: int, logarithmic: bool, cursor: int | None) -> Frame:
-        steps_T = state.steps_T
-        at = len(steps_T) - 1 if cursor is None else cursor
-        lines = []
-        for curve in self.curves:
-            values_T: NDArray[np.float64] = state.scalars[curve.key] * self.times
-            value = float(values_T[at])
-            shown = self.shown(value) if math.isfinite(value) else "-"
-            lines.append(Line(curve.name, values_T, curve.colour, shown, curve.thick))
-        level = (state.chance, f"chance {state.chance:.1f}") if self.has_chance else None
-        axis = StepAxis(steps_T, state.max_steps, logarithmic)
-        return Frame(lines, steps_T, axis, width, height, level)
 
 
 def charts_of(state: State) -> list[Chart]:
@@ -115,7 +52,7 @@ def charts_of(state: State) -> list[Chart]:
         for chart in fixed
         if (present := tuple(curve for curve in chart.curves if curve.key in state.scalars))
     ]
-    return [*there, *_of_groups(state), *([ngrams] if orders else [])]
+    return [*there, *meaning.charts_of_meaning(state), *_of_groups(state), *([ngrams] if orders else [])]
 
 
 def _of_groups(state: State) -> list[Chart]:
@@ -123,7 +60,7 @@ def _of_groups(state: State) -> list[Chart]:
     found: dict[tuple[str, str], list[str]] = {}
     for key in state.scalars:
         match = _GROUPED.fullmatch(key)
-        if match:
+        if match and match[1] not in meaning.PREFIXES:
             group, name, metric = match.groups()
             found.setdefault((metric, group), []).append(name)
     return [_of_group(metric, group, names) for (metric, group), names in found.items()]
@@ -143,8 +80,3 @@ def _of_group(metric: str, group: str, names: list[str]) -> Chart:
     if unit == "bit":
         return Chart(f"{title} · bits", curves, bits)
     return Chart(f"{title} · {unit}" if unit else title, curves, "{:,.4g}".format)
-
-
-def bits(value: float) -> str:
-    """Bits as text."""
-    return f"{value:.2f}"

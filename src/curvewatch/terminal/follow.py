@@ -150,14 +150,15 @@ class Follower:
             done = len(self._steps)
             n = max(1, BLOCK_BYTES // (ROW_BYTES * max(1, run.n_tokens)))
             new = slice(done, done + n)
-            rows = [read(group[key], new) for key in ("surprisal", "correct", "entropy")]
+            rows: list[Any] = [read(group[key], new) for key in ("surprisal", "correct", "entropy")]
+            rows.append(read(group["boundary"], new) if "boundary" in group else [None] * len(rows[0]))
             counts = counts_of(group, new)
         if self._measuring is None:
             self._measuring = Measuring(run.tokens, run.chance, about["max_steps"], self._ngrams)
-        for t, (surprisal_N, correct_N, entropy_N) in enumerate(zip(*rows, strict=True), start=done):
+        for t, (surprisal_N, correct_N, entropy_N, boundary_N) in enumerate(zip(*rows, strict=True), start=done):
             # The numbers as the scorer gave them, in the types that it gave them in.
             observation = Observation(
-                surprisal_N.astype(np.float32), correct_N.astype(bool), entropy_N.astype(np.float32)
+                surprisal_N.astype(np.float32), correct_N.astype(bool), entropy_N.astype(np.float32), boundary_N
             )
             self._advance(int(steps_T[t]), float(times_T[t]), observation, counts[t - done])
         n_read = len(self._steps)

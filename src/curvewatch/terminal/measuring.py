@@ -36,8 +36,9 @@ class Measuring:
         given = given_for(Live(ngrams=ngrams), {"": tokens})[""]
         self._corpus_count_D = given.corpus_count_D
         self.live = LiveMetrics(
-            len(tokens), chance, max_steps, types=given.types, ngram_surprisal_nN=given.ngram_surprisal_nN
-        )
+            len(tokens), chance, max_steps, types=given.types, ngram_surprisal_nN=given.ngram_surprisal_nN,
+            tokens=tokens,
+        )  # fmt: skip
 
     def update(self, step: int, observation: Observation, counts_D: NDArray[Any] | None) -> dict[str, float]:
         """The scalars after the next observation.

@@ -20,7 +20,7 @@ from textual.widgets import Static
 
 from curvewatch.analysis.characters import visible
 from curvewatch.terminal.chart import MIN_COLUMNS, MIN_ROWS
-from curvewatch.terminal.charts import Chart
+from curvewatch.terminal.charting import Chart
 from curvewatch.terminal.state import State
 
 
@@ -115,6 +115,13 @@ class About(ModalScreen[None]):
         ("▼  ●  ○", "no longer known  ·  the first choice now  ·  not the first choice now"),
     )
 
+    OF_MEANING = (
+        ("label", "label/", "what the tokens are: mean surprisal by the label's value, those with most tokens"),
+        ("spans", "span/", "words, answers, replies: right where all their tokens are the first choice"),
+        ("items", "item/", "pairs and questions: right where the right member costs the fewest bits"),
+        ("per byte", "bits_per_byte", "bits that the text costs for each of its bytes"),
+    )
+
     def __init__(self, state: State) -> None:
         super().__init__()
         self._state = state
@@ -134,6 +141,9 @@ class About(ModalScreen[None]):
         page.add_column()
         for name, about in self.MEANING:
             page.add_row(name, about)
+        for name, prefix, about in self.OF_MEANING:
+            if any(key.startswith(prefix) for key in state.scalars):
+                page.add_row(name, about)
         page.add_row()
         page.add_row("file", Text(visible(str(state.path))))
         if state.run_id:

@@ -83,6 +83,8 @@ def headline(state: State, width: int) -> Text:
     for name, key in (("top-1", "accuracy_top1"), ("known", "known_share"), ("ever known", "acquired_share")):
         if key in state.scalars:
             parts.append(_figure(name, state, key, "{:.1%}", better=1))
+    if "bits_per_byte" in state.scalars:
+        parts.insert(1, _figure("per byte", state, "bits_per_byte", "{:.3f}", better=-1))
     for name, key in (("top-1 events", "forgetting_events_total"), ("threshold", "threshold_forgetting_events_total")):
         if key in state.scalars:
             parts.append(Text.assemble((f"{name} ", FAINT), (f"{state.now(key):,.0f}", "bold")))
