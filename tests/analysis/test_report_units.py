@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from curvewatch import Observation, RunFile, TokenSet, open_run
+from curvewatch.analysis.figures import figure, figures
+from curvewatch.analysis.findings import gather_findings
 from curvewatch.analysis.report import units as units_room
 from curvewatch.analysis.report import write_report
 from curvewatch.runfile.records import Row, RunPlan, Seen, SetRecord
@@ -120,3 +122,16 @@ def test_without_spans_and_counts_there_is_neither(page: Browser, single: Path) 
     assert page.run("return [...document.querySelectorAll('[data-units]')].every(e => e.hidden)")
     assert page.run("return document.getElementById('axis').hidden")
     assert "per byte" not in page.run("return document.getElementById('figures').textContent")
+
+
+def test_a_figure_for_each_label_and_kind_of_pairs(written: Path, tmp_path: Path) -> None:
+    run = open_run(written)
+    tokens = run.tokens.label("a b", np.arange(run.n_tokens) % 2 == 0)
+    run.annotate(tokens)
+    findings = gather_findings([open_run(written)])
+    names = {path.name for path in figures(findings, tmp_path, ["svg"])}
+    assert {"label_a_b.svg", "items_pair.svg", "items_critical.svg", "surprisal.svg"} <= names
+    drawn = figure(findings, "items:pair").axes[0].get_lines()
+    np.testing.assert_allclose(drawn[1].get_ydata(), 100 * run.units("pair").items.accuracy()[1:])
+    with pytest.raises(ValueError, match="label:NAME and items:KIND"):
+        figure(findings, "nothing")

@@ -11,9 +11,9 @@ import pytest
 
 from curvewatch import Observation, TokenSet, Watch, open_run
 from curvewatch.live.current import LiveMetrics
-from curvewatch.live.groups import unique_names
 from curvewatch.live.keys import ITEM_METRICS, LABEL_METRICS, SPAN_METRICS
 from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.names import unique_names
 from curvewatch.tokens.spans import Spans
 from tests.support.keys import unknown
 from tests.support.models import PlainLM

@@ -18,6 +18,8 @@ from curvewatch.analysis.findings import CORRELATED, Findings, mean_known
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.style import CHANCE, DIVERGING, run_colour
 from curvewatch.analysis.summary import QUANTILES
+from curvewatch.analysis.units import Units
+from curvewatch.tokens.names import unique_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     # A curve draws itself with what is here.
     from curvewatch.analysis.curve import TokenCurve
 
+MOST_GROUPS = 6
 WIDTH = 3.3  # inches: a column of a two-column page
 STYLE = {
     "font.size": 8,
@@ -85,8 +88,8 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
 
     Args:
         findings: Of one run or several.
-        name: One of `FIGURES`, or "label:NAME": mean surprisal of the tokens with each value of a label (of the first
-            run).
+        name: One of `FIGURES`; "label:NAME": mean surprisal of the tokens with each value of a label; "items:KIND":
+            the share of pairs or questions that are right (both of the first run).
 
     Raises:
         ImportError: Without matplotlib.
@@ -95,8 +98,11 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
     if name.startswith("label:"):
         (curves,) = label_curves(findings.runs[0].moment, [name.removeprefix("label:")])
         return _drawn(lambda figure: _label(figure, findings, curves), (WIDTH, 2.2))
+    if name.startswith("items:"):
+        units = Units(findings.runs[0].run, name.removeprefix("items:"))
+        return _drawn(lambda figure: _items(figure, units), (WIDTH, 2.2))
     if name not in FIGURES:
-        raise ValueError(f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, and label:NAME.")
+        raise ValueError(f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, label:NAME and items:KIND.")
     if name == "cross_run" and findings.comparison is None:
         raise ValueError(
             "name='cross_run': it compares runs. Give several of one token set: run.plot('cross_run', other)."
@@ -108,7 +114,7 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
 
 
 def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
-    """Writes every figure to `folder`, made if need be.
+    """Writes every figure to `folder`, made if need be; one for each label, and for each kind of pairs or questions.
 
     Args:
         findings: Of one run or several.
@@ -121,12 +127,17 @@ def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequenc
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name in FIGURES:
-        if name == "cross_run" and findings.comparison is None:
-            continue
+    first = findings.runs[0]
+    names = [name for name in FIGURES if name != "cross_run" or findings.comparison is not None]
+    if len(first.moment):
+        names += [f"label:{name}" for name in first.run.tokens.labels]
+        spans = first.run.tokens.spans
+        names += [f"items:{kind}" for kind in spans.kinds if (spans.of_kind(kind).item >= 0).all()]
+    files = dict(zip(names, unique_names([name.replace(":", "_") for name in names]), strict=True))
+    for name, file in files.items():
         drawn = figure(findings, name)
         for ending in formats:
-            paths.append(folder / f"{name}.{ending}")
+            paths.append(folder / f"{file.replace(' ', '_')}.{ending}")
             _save(drawn, paths[-1])
     return paths
 
@@ -199,6 +210,26 @@ def _label(figure: Any, findings: Findings, curves: LabelCurves) -> None:
     axes.set_ylabel("surprisal (bits)")
     axes.set_ylim(bottom=0)
     axes.set_title(_plain(curves.name), loc="left")
+    _steps_axis(axes)
+    axes.legend()
+
+
+def _items(figure: Any, units: Units) -> None:
+    axes, items = figure.subplots(), units.items
+    after = units.steps_T > 0
+    groups = [group for group in dict.fromkeys(items.group) if group]
+    shown: dict[str, Any] = {f"all ({len(items):,})": items.accuracy()}
+    if len(groups) > 1:
+        for group in sorted(groups, key=lambda group: -items.group.count(group))[:MOST_GROUPS]:
+            shown[f"{group} ({items.group.count(group):,})"] = items.accuracy(group=group)
+    axes.axhline(100 * items.chance, color=CHANCE, lw=0.8, ls=(0, (4, 3)))
+    for k, (label, share_T) in enumerate(shown.items()):
+        axes.plot(
+            units.steps_T[after], 100 * share_T[after], color=run_colour(k), label=_plain(label), lw=1 if k else 1.8
+        )
+    axes.set_ylabel("right (% of items)")
+    axes.set_ylim(0, 101)
+    axes.set_title(_plain(units.kind), loc="left")
     _steps_axis(axes)
     axes.legend()
 

@@ -5,8 +5,7 @@ Suffixes: N scored tokens, U spans of a kind, I items, V values of a label.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +15,12 @@ from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.observation import Observation
 from curvewatch.tokens.items import ItemIndex
 from curvewatch.tokens.labels import MANY_VALUES, Label
+from curvewatch.tokens.names import unique_names
 from curvewatch.tokens.spans import WORD, Spans
 
 FLAGS = ("accuracy_top1", "known_share", "acquired_share", "forgotten_share", "forgetting_events")
 """Of each token, one bit each."""
 _STATES = 1 << len(FLAGS)
-TEXT_WIDTH = 40
 
 
 class LabelMetrics:
@@ -192,14 +191,3 @@ class _Items:
             "accuracy": right / len(known_i) if len(known_i) else float("nan"),
             "margin_mean": mean(margin_i),
         }
-
-
-def unique_names(texts: Sequence[str]) -> list[str]:
-    """Texts as they can stand in a key, each another: some trackers take few signs there, and read "/" as a section."""
-    found: list[str] = []
-    for k, text in enumerate(texts):
-        name = re.sub(r"[^A-Za-z0-9_.\- ]", "_", text).strip()[:TEXT_WIDTH].strip()
-        if not name.strip("_") or name in found:
-            name = f"{name} {k}".strip()
-        found.append(name)
-    return found
