@@ -57,6 +57,14 @@ class Items:
             values_TU = values_TU / self._bytes_U
         return self._index.margins(values_TU)
 
+    def margin_of(self, bits_U: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The same of any surprisal of the units, shape [I].
+
+        Args:
+            bits_U: Bits, shape [U].
+        """
+        return self._index.margins(bits_U)
+
     def right(self, *, per: str = "sum") -> NDArray[np.float64]:
         """1 where the right member costs fewest bits, 0.5 on a tie, 0 else, shape [T, I]; NaN where it is not known."""
         return right_of(self.margin(per=per))

@@ -17,6 +17,7 @@ from curvewatch.runfile.reader import Reader
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from curvewatch.analysis.against import Against
     from curvewatch.analysis.curve import TokenCurve
     from curvewatch.analysis.units import Units
     from curvewatch.measures import MeasureTable
@@ -107,6 +108,21 @@ class Run(Reader):
         from curvewatch.analysis.units import Units
 
         return Units(self, kind)
+
+    def against(self, base: Reader | None = None) -> Against:
+        """What training changed: tokens lost, gained and regained, and bits, against a base.
+
+        Args:
+            base: Another run of the same token set, whose last row is the base; None: the reference that the file
+                holds (`Live(reference=...)`), else its own first row.
+
+        Raises:
+            TokenSetMismatchError: If the other run watched another set.
+            ValueError: If there are no rows.
+        """
+        from curvewatch.analysis.against import against
+
+        return against(self, base)
 
     def curve(self, i: int) -> TokenCurve:
         """One token's curve: raw, smoothed, with its measures and its context.

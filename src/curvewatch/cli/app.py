@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import check, label, look, ngrams, score, watch, write
+from curvewatch.cli import against, check, label, look, ngrams, score, watch, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -40,6 +40,7 @@ app.command()(look.table)
 app.command()(look.show)
 app.command()(watch.watch)
 app.command()(check.compare)
+app.command()(against.against)
 app.command()(write.report)
 app.command()(write.read)
 app.command()(write.figures)

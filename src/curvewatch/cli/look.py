@@ -203,7 +203,7 @@ def _shown(
     frame = frame.iloc[: MOST_SHOWN if limit is None and terminal else limit]
     name = frame.index.name or "row"
     if terminal:
-        _print_table(frame, columns)
+        print_table(frame, columns)
         if len(frame) < found:
             note(f"{len(frame)} of {found:,} rows; --limit shows more, -o writes them to a file")
     elif output is None:
@@ -224,7 +224,8 @@ def _conditions(where: list[str] | None) -> dict[str, Any]:
         raise typer.BadParameter(str(error), param_hint="--where") from error
 
 
-def _print_table(frame: Any, shown: tuple[str, ...]) -> None:
+def print_table(frame: Any, shown: tuple[str, ...]) -> None:
+    """Prints some columns of a frame, its index first."""
     columns = [name for name in shown if name in frame]
     made = Table(box=None, pad_edge=False, header_style="dim")
     made.add_column(plain(str(frame.index.name or "")), justify="right")

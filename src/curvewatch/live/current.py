@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from curvewatch.live.against import AgainstMetrics
 from curvewatch.live.frequency import BandMetrics
 from curvewatch.live.groups import LabelMetrics, SpanMetrics, flags_of
 from curvewatch.live.metrics import Histogram, Metrics, mean, median_of_counts, percentile, plain, sorted_finite
@@ -57,6 +58,12 @@ class LiveMetrics:
         self._ngrams = NgramResemblance(ngram_surprisal_nN) if ngram_surprisal_nN is not None else None
         self._labels = LabelMetrics(tokens.labels) if tokens is not None and tokens.labels else None
         self._spans = SpanMetrics(tokens.spans, chance) if tokens is not None and len(tokens.spans) else None
+        notes = tokens.annotations if tokens is not None else None
+        self._against = (
+            AgainstMetrics(notes.reference, notes.labels, notes.spans)
+            if notes is not None and notes.reference is not None
+            else None
+        )
         self._text = tokens if tokens is not None and why_no_bits_per_byte(tokens) is None else None
         self._last_decade = float(np.log10(max_steps)) if max_steps is not None and max_steps > 1 else 7.0
 
@@ -76,6 +83,8 @@ class LiveMetrics:
         self.threshold.update(step, observation.surprisal_bits)
         if self._spans is not None:
             self._spans.advance(step, observation)
+        if self._against is not None:
+            self._against.advance(observation)
 
     def update(self, step: int, observation: Observation, counts_D: NDArray[Any] | None = None) -> Metrics:
         """Takes the next observation.
@@ -124,6 +133,8 @@ class LiveMetrics:
             scalars |= self._labels.update(y_N, flags_of(correct_N, known_N, acquired_N, forgotten_N, event_N))
         if self._spans is not None:
             scalars |= self._spans.update()
+        if self._against is not None:
+            scalars |= self._against.update()
         if self._ngrams is not None:
             scalars |= self._ngrams.update(y_N)
         histograms = {

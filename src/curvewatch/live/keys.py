@@ -66,6 +66,21 @@ ITEM_METRICS = {
     "item/<kind>/<group>/accuracy": ("share", "of them that are right"),
     "item/<kind>/<group>/margin_mean": ("bit", "their mean margin"),
 }
+# Of sets with a reference: against a base model, which may be the run's own first row.
+BASE_METRICS = {
+    "base/change_mean": ("bit", "surprisal now less that of the base, mean over tokens"),
+    "base/worse_share": ("share", "of tokens whose surprisal is more than 1 bit above the base's"),
+    "base/lost_share": ("share", "of tokens that were the base's first choice and are not the model's now"),
+    "base/gained_share": ("share", "of tokens that were not the base's first choice and are the model's now"),
+    "base/regained_share": ("share", "of tokens that were lost at an earlier observation and are right again"),
+    "label/<label>/<value>/base_change_mean": ("bit", "the same of the tokens with one value of a label"),
+    "label/<label>/<value>/base_lost_share": ("share", "of them lost"),
+    "label/<label>/<value>/base_gained_share": ("share", "of them gained"),
+    "item/<kind>/base_lost_share": ("share", "of pairs or questions that the base told apart and the model does not"),
+    "item/<kind>/base_gained_share": ("share", "the reverse"),
+    "item/<kind>/base_lost_share_beyond_chance": ("share", "lost, less what guessing alone is expected to lose"),
+    "item/<kind>/base_gained_share_beyond_chance": ("share", "gained, less what guessing alone is expected to gain"),
+}
 # For n = 1, 2, ...
 NGRAM_METRICS = {
     "ngram/<n>gram_correlation": ("r", "Pearson correlation of surprisal with that of an n-gram model"),
@@ -131,6 +146,7 @@ SET_KEYS = {
     **LABEL_METRICS,
     **SPAN_METRICS,
     **ITEM_METRICS,
+    **BASE_METRICS,
     **NGRAM_METRICS,
     **HISTOGRAMS,
     **SMOOTHED_METRICS,

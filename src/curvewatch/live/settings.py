@@ -40,6 +40,10 @@ class Live:
             or their indices. 0 for none.
         table_rows: Rows of the table of the tokens most forgotten; 0 for no table.
         prompts: Texts that the model continues now and then; see `Prompts`.
+        reference: The base that a training's changes are held against: "first" (the run's first row), "adapters off"
+            (a PEFT model without its adapters), a model, another run's file (its last row), or an array of surprisal,
+            bits, shape [N]; a dict by name of the set where there are several. None: none, unless the token set has
+            one (`TokenSet.with_reference`).
         batch_ids: `batch_ids(batch) -> ids` or `(ids, mask)`: the token ids in a batch, for counting them, where a
             batch is not a dict with "input_ids".
         report: At the end write the report page beside the run file (`<name>.report.html`) and log it to W&B, if a
@@ -59,6 +63,7 @@ class Live:
     watched: int | Sequence[int] = 12
     table_rows: int = 50
     prompts: Prompts | None = None
+    reference: Any = None
     batch_ids: Callable[[Any], Any] | None = None
     report: bool = True
     artifact: bool = False

@@ -23,11 +23,13 @@ from curvewatch.tokens.annotations import Annotations
 from curvewatch.tokens.given import storable
 from curvewatch.tokens.labels import Label
 from curvewatch.tokens.originals import Originals
+from curvewatch.tokens.reference import FIRST, Reference
 from curvewatch.tokens.spans import Spans
 from curvewatch.tokens.tokenset import TokenSet
 
 logger = logging.getLogger("curvewatch")
 _COLUMNS = ("kind", "name", "group", "member")
+_NOT_KNOWN = 2
 
 
 def write_annotations(group: h5py.Group, tokens: TokenSet) -> None:
@@ -44,6 +46,8 @@ def write_annotations(group: h5py.Group, tokens: TokenSet) -> None:
         _write_labels(group, notes, len(tokens))
     if len(notes.spans) or "span" in group:
         _write_spans(group, notes.spans)
+    if notes.reference is not None:
+        _write_reference(group, notes.reference, len(tokens))
 
 
 def read_annotations(group: h5py.Group, lengths_S: NDArray[np.int64]) -> Annotations:
@@ -67,7 +71,7 @@ def read_annotations(group: h5py.Group, lengths_S: NDArray[np.int64]) -> Annotat
         _require_ends(originals, lengths_S)
         n_bytes = read(group["n_bytes"])
     flags_V = read(group["boundary_kind"]) if "boundary_kind" in group else None
-    return Annotations(originals, n_bytes, _labels(group), _spans(group), flags_V)
+    return Annotations(originals, n_bytes, _labels(group), _spans(group), flags_V, _reference(group))
 
 
 def annotate(path: Path, names: Sequence[str], name: str, tokens: TokenSet) -> None:
@@ -117,6 +121,7 @@ def settle_annotations(group: h5py.Group, tokens: TokenSet, name: str) -> None:
         {**given.labels, **kept.labels},
         kept.spans if len(kept.spans) else given.spans,
         kept.boundary,
+        kept.reference or given.reference,
     )
     if kept.boundary is None and given.boundary is not None:
         logger.warning(
@@ -127,6 +132,8 @@ def settle_annotations(group: h5py.Group, tokens: TokenSet, name: str) -> None:
     differing = [name for name in given.labels if not given.labels[name].same_as(joined.labels[name])]
     if len(given.spans) and not given.spans.same_as(joined.spans):
         differing.append("spans")
+    if given.reference is not None and not given.reference.same_as(joined.reference):
+        differing.append("reference")
     if differing:
         logger.warning(
             "set %r: the run file's annotations are not those of the set that is given (%s): the file's are kept. "
@@ -160,6 +167,31 @@ def _require_ends(originals: Originals, lengths_S: NDArray[np.int64]) -> None:
     inside[last[:-1] + 1] = ends[last[:-1] + 1]
     if (inside < 0).any() or (ends[last] > originals.lengths_S).any():
         raise ValueError("character_end: not places of its texts, in order")
+
+
+# ---------------------------------------------------------------------- reference
+
+
+def _write_reference(group: h5py.Group, reference: Reference, n_tokens: int) -> None:
+    group.attrs["reference"] = reference.name
+    if reference.surprisal_N is None:
+        return
+    if "reference_surprisal" not in group:
+        create_all(group, layout.REFERENCE, {"token": n_tokens})
+    group["reference_surprisal"][:] = reference.surprisal_N
+    known = reference.correct_N
+    group["reference_correct"][:] = np.full(n_tokens, _NOT_KNOWN) if known is None else known.astype(np.uint8)
+
+
+def _reference(group: h5py.Group) -> Reference | None:
+    if "reference" not in group.attrs:
+        return None
+    name = str(attribute(group, "reference"))
+    if name == FIRST:
+        return Reference(FIRST)
+    correct_N = read(group["reference_correct"])
+    _require(correct_N, _NOT_KNOWN + 1, "reference_correct", lowest=0)
+    return Reference(name, read(group["reference_surprisal"]), None if (correct_N > 1).any() else correct_N == 1)
 
 
 # ---------------------------------------------------------------------- labels

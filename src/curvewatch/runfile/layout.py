@@ -148,7 +148,11 @@ SPANS = (
     Dataset("span_text_index", ("span_text_index",), "int32", "1", "index of a text of spans"),
     Dataset("span_text", ("span_text_index",), TEXT, "", "the text"),
 )
-ANNOTATIONS = (*TEXTS, *LABELS, *SPANS)
+REFERENCE = (
+    Dataset("reference_surprisal", ("token",), "float32", "bit", "surprisal of the base model (with a reference)"),
+    Dataset("reference_correct", ("token",), "uint8", "1", "1 where it was the base's first choice, 2 if not known"),
+)
+ANNOTATIONS = (*TEXTS, *LABELS, *SPANS, *REFERENCE)
 # Those that are written over when annotations change.
 CHANGING_DIMS = ("label", "label_value", "span", "span_text_index")
 RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample", "saved_step", *CHANGING_DIMS)
@@ -165,6 +169,7 @@ SET_ATTRIBUTES = {
     "model_vocab_size": "outputs of the model",
     "made_by": "how the set was made, with its seed (JSON)",
     "scorer": "road to the logits, batch size, precision (JSON)",
+    "reference": "what it is held against: first (its first row), or the name of a base (of sets with a reference)",
     "texts": "whether its texts are exact, and whether decoding loses some of them (JSON; of sets of text)",
 }
 # Attributes of the root.

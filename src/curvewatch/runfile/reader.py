@@ -57,7 +57,9 @@ class Reader:
         self.set_name = set_name
         with refused(self.path), self.group() as group:
             self.n_tokens = int(group["token"].shape[0])
-            self._attributes = {key: attribute(group, key) for key in layout.SET_ATTRIBUTES if key != "texts"}
+            self._attributes = {
+                key: attribute(group, key) for key in layout.SET_ATTRIBUTES if key not in ("texts", "reference")
+            }
         self.surprisal = Curves(self, "surprisal", np.float32)
         self.correct = Curves(self, "correct", bool)
         self.entropy = Curves(self, "entropy", np.float32)

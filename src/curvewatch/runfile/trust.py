@@ -42,7 +42,7 @@ _OPTIONAL = (
     "skipped_why",
     *(one.name for one in (*layout.SEEN, *layout.BOUNDARY, *layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS)),
 )
-_OPTIONAL_ATTRIBUTES = ("max_overhead", "weights", "texts")
+_OPTIONAL_ATTRIBUTES = ("max_overhead", "weights", "texts", "reference")
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")
 _NUMBERS = {"format_version", "max_steps", "max_overhead", "chance", "vocab_size", "model_vocab_size"}
 _JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list, "texts": dict}

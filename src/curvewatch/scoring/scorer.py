@@ -69,6 +69,10 @@ class Scorer:
         self._around: Around = nothing_around
         self._survey: Survey | None = None
 
+    def again(self) -> Scorer:
+        """Another scorer of the same set, for another model: with the same batches, so that rounding is the same."""
+        return Scorer(self.tokens, batch_size=self.batch_size, forward=self._forward)
+
     def prepare(self, model: nn.Module, around: Around = nothing_around) -> Survey:
         """Looks the model over; a collective on several ranks. Called by the first `score` if not before.
 

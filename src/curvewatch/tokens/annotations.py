@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from curvewatch.tokens.labels import Label
 from curvewatch.tokens.originals import Originals
+from curvewatch.tokens.reference import Reference
 from curvewatch.tokens.spans import Spans
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Annotations:
         spans: Runs of scored tokens that belong together, of all kinds.
         boundary: Which tokens of the vocabulary begin a word (`boundaries`), uint8, shape [vocabulary]. With it words
             are scored as words: the surprisal of their boundaries is measured beside that of their tokens.
+        reference: What a base model says of the tokens; None where there is none.
     """
 
     originals: Originals | None = None
@@ -38,6 +40,7 @@ class Annotations:
     labels: Mapping[str, Label] = field(default_factory=dict)
     spans: Spans = field(default_factory=Spans)
     boundary: NDArray[np.uint8] | None = None
+    reference: Reference | None = None
 
     def __bool__(self) -> bool:
         return self.originals is not None or self.n_bytes is not None or bool(self.labels) or len(self.spans) > 0
@@ -55,6 +58,8 @@ class Annotations:
                 found.append(f"label {name!r}")
         if not self.spans.same_as(other.spans):
             found.append("spans")
+        if self.reference is not None and not self.reference.same_as(other.reference):
+            found.append("reference")
         return found
 
     def check(self, tokens: TokenSet) -> None:
@@ -79,6 +84,8 @@ class Annotations:
                     f"label {name!r}: {label.codes.size:,} values; the set has {n:,} scored tokens, and each needs one."
                 )
         self.spans.check(n)
+        if self.reference is not None:
+            self.reference.check(n)
 
 
 def bits_per_byte(tokens: TokenSet, surprisal_N: NDArray[np.floating]) -> float:

@@ -17,6 +17,7 @@ from curvewatch.storage.replacing import replacing
 from curvewatch.tokens.annotations import Annotations
 from curvewatch.tokens.labels import Label
 from curvewatch.tokens.originals import Originals
+from curvewatch.tokens.reference import Reference
 from curvewatch.tokens.spans import Spans
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ def _annotation_arrays(notes: Annotations) -> dict[str, NDArray[Any]]:
         found["n_bytes"] = notes.n_bytes
     if notes.boundary is not None:
         found["boundary_kind"] = notes.boundary
+    if notes.reference is not None:
+        of_base = {"reference_surprisal": notes.reference.surprisal_N, "reference_correct": notes.reference.correct_N}
+        found |= {"reference": _json(notes.reference.name)}
+        found |= {name: values for name, values in of_base.items() if values is not None}
     if notes.labels:
         found["label_code"] = np.stack([label.codes for label in notes.labels.values()])
         found["label_value"] = _json({name: label.values for name, label in notes.labels.items()})
@@ -95,7 +100,11 @@ def _annotations(saved: Mapping[str, NDArray[Any]]) -> Annotations:
             for one in fields(Spans)
         }
         spans = Spans(**parts)
-    return Annotations(originals, saved.get("n_bytes"), labels, spans, saved.get("boundary_kind"))
+    reference = None
+    if "reference" in saved:
+        name = json.loads(str(saved["reference"]))
+        reference = Reference(name, saved.get("reference_surprisal"), saved.get("reference_correct"))
+    return Annotations(originals, saved.get("n_bytes"), labels, spans, saved.get("boundary_kind"), reference)
 
 
 def _json(value: Any) -> NDArray[Any]:

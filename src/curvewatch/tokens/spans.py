@@ -6,8 +6,7 @@ A span's surprisal is the sum over its tokens; it is right where all of them are
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from curvewatch.errors import brief
 from curvewatch.tokens.given import storable
-from curvewatch.tokens.originals import CUT_BEFORE, CUT_BEHIND, Originals, Scored
+from curvewatch.tokens.originals import Originals, Scored
 
 logger = logging.getLogger("curvewatch")
 
@@ -273,20 +272,3 @@ def _why_not(overlap: range, end: int, length: int) -> str:
     if overlap[0] == 0:
         return "its first token has nothing before it to be predicted from. Pass bos=."
     return "some of its tokens are not scored. Build the set with per_sequence=None, or score='spans'."
-
-
-def words_in(originals: Originals, pattern: re.Pattern[str]) -> Iterator[Wish]:
-    """The words of texts, without those that a sequence's edge may have cut.
-
-    Args:
-        originals: The texts.
-        pattern: Of one word.
-    """
-    for s, text in enumerate(originals.texts):
-        cut = int(originals.cut_S[s])
-        for match in pattern.finditer(text):
-            if match.start() == match.end():
-                continue
-            if (match.start() == 0 and cut & CUT_BEFORE) or (match.end() == len(text) and cut & CUT_BEHIND):
-                continue
-            yield Wish(s, match.start(), match.end(), kind=WORD)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -19,22 +18,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curvewatch.display import shown
-from curvewatch.errors import brief
 from curvewatch.tokens import saved
 from curvewatch.tokens import text as text_room
 from curvewatch.tokens.annotations import Annotations
-from curvewatch.tokens.boundaries import boundaries_of
 from curvewatch.tokens.card import set_card
 from curvewatch.tokens.given import check_parts
 from curvewatch.tokens.labels import Label, label_of
 from curvewatch.tokens.originals import Scored
-from curvewatch.tokens.spans import KIND, WORD, Spans, place, wishes, words_in
+from curvewatch.tokens.reference import FIRST, Reference
+from curvewatch.tokens.spans import KIND, WORD, Spans, place, wishes
 from curvewatch.tokens.unit_constructors import UnitConstructors
 from curvewatch.tokens.view import TokenView
+from curvewatch.tokens.words import WORDS, words_of
 
 OBJECTIVES = ("causal",)
-WORDS = r"\S+"
-CORRECTED = "corrected"
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,34 +211,27 @@ class TokenSet(UnitConstructors):
         Raises:
             ValueError: If the expression is none, or the set knows no texts, or lacks what a correction needs.
         """
-        if boundary not in ("none", CORRECTED):
-            raise ValueError(f'boundary={brief(boundary)}: "none" or "corrected" is expected.')
-        if boundary == CORRECTED and pattern != WORDS:
-            raise ValueError(
-                f'boundary="corrected" with pattern={pattern!r}: the correction is for words between blanks. Leave '
-                "pattern out, or boundary."
-            )
-        if boundary == CORRECTED and self.tokenizer is None:
-            raise ValueError(
-                'boundary="corrected": this token set has no tokenizer, which alone can tell the tokens that begin a '
-                "word. Build it with from_text or from_texts."
-            )
-        originals = self.annotations.originals
-        if originals is None:
-            raise ValueError("words: this token set does not know its texts. Build it with from_texts, or from_text.")
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"pattern={pattern!r}: not a regular expression ({error}).") from error
-        found = place(originals, self.scored, list(words_in(originals, compiled)), strict=False)
+        found, flags_V = words_of(self, pattern, boundary)
         others = np.flatnonzero(np.array([kind != WORD for kind in self.spans.kind], bool))
-        if boundary == CORRECTED and originals.lossy:
-            raise ValueError(
-                'boundary="corrected": the tokenizer of this set does not keep the text as it is, and the blanks of '
-                "its tokens are not those of the text. Leave it out."
-            )
-        flags_V = boundaries_of(self.tokenizer, self.vocab_size) if boundary == CORRECTED else None
         return self._annotated(spans=self.spans.take(others).and_others(found), boundary=flags_V)
+
+    def with_reference(
+        self, surprisal: ArrayLike | None = None, *, correct: ArrayLike | None = None, name: str = "base"
+    ) -> TokenSet:
+        """The same set with the scores of a base model, against which a training's changes are followed.
+
+        Args:
+            surprisal: Of the base, bits, shape [N]; None: the run's own first row will be the base.
+            correct: Whether each target was its first choice, shape [N]; None: not known, so that nothing can be lost.
+            name: Of the base.
+
+        Raises:
+            ValueError: If the shapes are others, or the name is that of the first row.
+        """
+        if surprisal is None:
+            return self._annotated(reference=Reference(FIRST))
+        known = None if correct is None else np.asarray(correct, bool)
+        return self._annotated(reference=Reference(str(name), np.asarray(surprisal, np.float32), known))
 
     def with_annotations(self, annotations: Annotations) -> TokenSet:
         """The same set with these annotations in the place of its own."""

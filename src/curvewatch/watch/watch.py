@@ -39,6 +39,7 @@ from curvewatch.watch.counting import Counting
 from curvewatch.watch.keeper import Keeper
 from curvewatch.watch.looking import sample_texts, score_sets
 from curvewatch.watch.opening import open_file
+from curvewatch.watch.references import check_reference, with_references
 from curvewatch.watch.subject import Subject
 from curvewatch.watch.telling import Telling
 from curvewatch.watch.training_counts import TrainingCounts
@@ -107,6 +108,7 @@ class Watch:
         self.tokens = named_sets(tokens)
         self.live = live or Live()
         self._given = given_for(self.live, self.tokens)
+        check_reference(self.live.reference, self.tokens)
         self.path = whole_path(path)
         self.max_steps = max_steps
         self.schedule = Schedule.of(schedule) if schedule is not None else None
@@ -221,6 +223,7 @@ class Watch:
         model = self._subject.model(model)
         for scorer in self._scorers.values():
             scorer.prepare(model, around)
+        with_references(self.live.reference, self._scorers, model, around)
         if self.live.prompts is not None:
             # Where a model's configuration names no limit, no more is fed to it than scoring does.
             context = max(one.context for one in self.tokens.values()) - 1

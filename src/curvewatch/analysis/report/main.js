@@ -82,12 +82,14 @@ async function start() {
   crossTable(data);
   provenance(data);
   labelFrames(data);
+  costTable(data);
   offerAxis(data);
   await shown();
   const script = document.createElement("script");
   script.textContent = new TextDecoder().decode(await inflated("library"));
   document.head.append(script);
   surprisalChart(data);
+  costChart(data);
   await shown();
   overviewCharts(data);
   await shown();
@@ -99,7 +101,7 @@ async function start() {
   labelCharts(data);
   const units = new UnitExplorer(data);
   crossCharts(data);
-  redraw.push(() => { surprisalChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); labelCharts(data); units.draw(); crossCharts(data); });
+  redraw.push(() => { surprisalChart(data); costChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); labelCharts(data); units.draw(); crossCharts(data); });
   document.documentElement.dataset.ready = Math.round(performance.now() - begun);
 }
 

@@ -18,7 +18,7 @@ from curvewatch.runfile.reader import Reader
 from curvewatch.storage.replacing import replacing
 
 PAGE_LIMIT_BYTES = 7_500_000
-SCRIPTS = ("unpack.js", "theme.js", "charts.js", "explorer.js", "gallery.js", "units.js", "main.js")
+SCRIPTS = ("unpack.js", "theme.js", "charts.js", "explorer.js", "gallery.js", "units.js", "cost.js", "main.js")
 
 
 def write_report(

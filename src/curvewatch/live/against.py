@@ -1,0 +1,129 @@
+"""What is logged against a base: of all tokens, of each label's values, of pairs and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.measures.against import ROSE_BITS, AgainstBase, chance_transitions
+from curvewatch.observation import Observation
+from curvewatch.tokens.items import ItemIndex
+from curvewatch.tokens.labels import MANY_VALUES, Label
+from curvewatch.tokens.names import unique_names
+from curvewatch.tokens.reference import Reference
+from curvewatch.tokens.spans import Spans
+
+
+class AgainstMetrics:
+    """Follows a set against its reference.
+
+    Args:
+        reference: The base.
+        labels: By name; of each the values with most tokens are shown.
+        spans: Those that make pairs or questions are followed as such.
+    """
+
+    def __init__(self, reference: Reference, labels: Mapping[str, Label], spans: Spans) -> None:
+        self._base = AgainstBase(reference.surprisal_N, reference.correct_N)
+        self._values = [
+            (f"label/{name}/{value}", chosen_N)
+            for name, label in labels.items()
+            for value, chosen_N in _largest(label).items()
+        ]
+        self._items: dict[str, _Items] = {}
+        for kind in spans.kinds:
+            of_kind = spans.of_kind(kind)
+            if (of_kind.item >= 0).all():
+                self._items[unique_names([kind])[0]] = _Items(kind, of_kind, reference)
+
+    def advance(self, observation: Observation) -> None:
+        """Takes the next observation into the state."""
+        self._base.update(observation.surprisal_bits, observation.correct)
+        for items in self._items.values():
+            items.advance(observation)
+
+    def update(self) -> dict[str, float]:
+        """The metrics after the last observation, keys as in `BASE_METRICS`."""
+        found = {f"base/{name}": value for name, value in shares(self._base).items()}
+        for prefix, chosen_N in self._values:
+            of_value = shares(self._base, chosen_N)
+            found |= {f"{prefix}/base_{name}": of_value[name] for name in _OF_VALUES if name in of_value}
+        for kind, items in self._items.items():
+            found |= {f"item/{kind}/base_{name}": value for name, value in items.metrics().items()}
+        return found
+
+
+_OF_VALUES = ("change_mean", "lost_share", "gained_share")
+
+
+def shares(base: AgainstBase, chosen_N: NDArray[np.bool_] | None = None) -> dict[str, float]:
+    """Mean change, and the shares of tokens that became worse, were lost, gained, and regained.
+
+    Args:
+        base: After an observation.
+        chosen_N: Of these tokens only; None: of all.
+    """
+    change_n = base.change_N if chosen_N is None else base.change_N[chosen_N]
+    known = np.isfinite(change_n)
+    n = len(change_n)
+    found: dict[str, float] = {}
+    if known.any():
+        found["change_mean"] = float(change_n[known].mean())
+        found["worse_share"] = float(np.count_nonzero(change_n > ROSE_BITS) / n)
+    if base.knows_correct and n:
+        for name, truth_N in (("lost", base.lost_N), ("gained", base.gained_N), ("regained", base.regained_N)):
+            truth_n = truth_N if chosen_N is None else truth_N[chosen_N]
+            found[f"{name}_share"] = float(np.count_nonzero(truth_n) / n)
+    return found
+
+
+def _largest(label: Label) -> dict[str, NDArray[np.bool_]]:
+    order = np.sort(np.argsort(-label.sizes, kind="stable")[:MANY_VALUES]).tolist()
+    names = unique_names([label.values[v] for v in order])
+    return {name: label.codes == v for name, v in zip(names, order, strict=True) if label.sizes[v]}
+
+
+class _Items:
+    def __init__(self, kind: str, spans: Spans, reference: Reference) -> None:
+        self._spans, self._index = spans, ItemIndex(spans, kind)
+        self._before_I: NDArray[np.float64] | None = None
+        self._now_I: NDArray[np.float64] = np.zeros(0)
+        if reference.surprisal_N is not None:
+            self._before_I = self._right(reference.surprisal_N)
+
+    def _right(self, bits_N: NDArray[Any]) -> NDArray[np.float64]:
+        return self._index.margins(self._spans.sums(bits_N))
+
+    def advance(self, observation: Observation) -> None:
+        self._now_I = self._right(observation.surprisal_bits)
+        if self._before_I is None:
+            self._before_I = self._now_I
+
+    def metrics(self) -> dict[str, float]:
+        assert self._before_I is not None
+        return item_transitions(self._before_I, self._now_I, self._index.chance)
+
+
+def item_transitions(before_I: NDArray[Any], now_I: NDArray[Any], chance: float) -> dict[str, float]:
+    """Shares of items lost and gained, and the same less what guessing alone is expected to do.
+
+    Args:
+        before_I: Margins in the base, bits: right where above 0.
+        now_I: Margins now.
+        chance: Of guessing one.
+    """
+    known = np.isfinite(before_I) & np.isfinite(now_I)
+    if not known.any():
+        return {}
+    before, now = before_I[known] > 0, now_I[known] > 0
+    lost, gained = float((before & ~now).mean()), float((~before & now).mean())
+    by_chance = chance_transitions(float(before.mean()), float(now.mean()), chance)
+    return {
+        "lost_share": lost,
+        "gained_share": gained,
+        "lost_share_beyond_chance": max(0.0, lost - by_chance),
+        "gained_share_beyond_chance": max(0.0, gained - by_chance),
+    }

@@ -1,0 +1,90 @@
+"""Against a base: what a training changed in each token, followed observation by observation.
+
+*Lost* is right in the base and wrong now (a 1 -> 0 transition), *gained* the reverse, *regained* was lost at an earlier
+observation and is right now. Change is surprisal now less that of the base, in bits; with the base's sign turned and
+another name it is the excess loss of Rho-1 (Lin et al. 2024). Transitions by item follow Harmon et al. (2025), "Mapping
+Post-Training Forgetting in Language Models at Scale". Suffix: N tokens (or items).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROSE_BITS = 1.0
+"""A token has become worse when its surprisal is more than this above the base's."""
+
+
+@dataclass
+class AgainstBase:
+    """The state of each token against the base.
+
+    Args:
+        surprisal_N: Of the base, bits; None: the first observation is the base.
+        correct_N: Whether the target was the base's first choice; None: not known (or the first observation's).
+
+    Attributes:
+        change_N: Surprisal now less that of the base, bits; NaN where either is not finite.
+        lost_N: Right in the base, wrong now.
+        gained_N: Wrong in the base, right now.
+        regained_N: Right in the base and now, and lost at some observation between.
+    """
+
+    surprisal_N: NDArray[Any] | None = None
+    correct_N: NDArray[np.bool_] | None = None
+    change_N: NDArray[np.float64] = field(init=False, default_factory=lambda: np.zeros(0))
+    lost_N: NDArray[np.bool_] = field(init=False, default_factory=lambda: np.zeros(0, bool))
+    gained_N: NDArray[np.bool_] = field(init=False, default_factory=lambda: np.zeros(0, bool))
+    regained_N: NDArray[np.bool_] = field(init=False, default_factory=lambda: np.zeros(0, bool))
+    _ever_lost_N: NDArray[np.bool_] | None = field(init=False, default=None)
+
+    def update(self, surprisal_N: NDArray[Any], correct_N: NDArray[np.bool_]) -> None:
+        """Takes the next observation.
+
+        Args:
+            surprisal_N: Bits.
+            correct_N: Whether the target is the first choice.
+        """
+        correct_N = np.asarray(correct_N, bool)
+        if self.surprisal_N is None:
+            self.surprisal_N, self.correct_N = np.array(surprisal_N), correct_N.copy()
+        with np.errstate(invalid="ignore"):
+            change_N = np.asarray(surprisal_N, np.float64) - self.surprisal_N
+        self.change_N = np.where(np.isfinite(change_N), change_N, np.nan)
+        if self.correct_N is None:
+            return
+        self.lost_N = self.correct_N & ~correct_N
+        self.gained_N = ~self.correct_N & correct_N
+        if self._ever_lost_N is None:
+            self._ever_lost_N = np.zeros(len(correct_N), bool)
+        self.regained_N = self._ever_lost_N & correct_N
+        self._ever_lost_N |= self.lost_N
+
+    @property
+    def knows_correct(self) -> bool:
+        """Whether the base's first choices are known, so that tokens can be lost and gained."""
+        return self.correct_N is not None
+
+
+def chance_transitions(accuracy_before: float, accuracy_now: float, chance: float) -> float:
+    """Share of items that guessing alone is expected to lose (and to gain) between two models.
+
+    An item that is not known is guessed, and right with probability `chance`; so a share q = (1 - accuracy) / (1 -
+    chance) is guessed. Of those that both models guess, at most the smaller of both shares, chance * (1 - chance) are
+    right before and wrong now. Subtract it from the observed share, which for pure guessing leaves 0.
+
+    Args:
+        accuracy_before: Share right in the base.
+        accuracy_now: Share right now.
+        chance: Of guessing one item.
+
+    Returns:
+        NaN where an accuracy is not known.
+    """
+    if chance >= 1:
+        return 0.0
+    guessed = min(1.0, min((1 - accuracy) / (1 - chance) for accuracy in (accuracy_before, accuracy_now)))
+    return float(guessed * chance * (1 - chance))
