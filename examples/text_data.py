@@ -32,11 +32,13 @@ class TextData:
         tokenizer: Of the training sequences.
         train: Items with `input_ids` and `labels`.
         token_set: `token_set(n_tokens=..., per_sequence=..., seed=...)` draws evaluation tokens from what is held out.
+        held_out: The text of it; "" where only its tokens are known.
     """
 
     tokenizer: PreTrainedTokenizerBase
     train: Dataset[Any]
     token_set: Callable[..., TokenSet]
+    held_out: str = ""
 
     def ngrams(self, tokens: TokenSet, source: str = "count") -> NgramSurprisals | None:
         """Surprisal of evaluation tokens by 1 to 5-gram models of the training text.
@@ -90,7 +92,7 @@ def from_text(path: str | None = None, vocab_size: int = 4096, context: int = 12
     def token_set(**settings: Any) -> TokenSet:
         return TokenSet.from_text(held_out, tokenizer, context=context, **settings)
 
-    return TextData(tokenizer, Packed(ids, context), token_set)
+    return TextData(tokenizer, Packed(ids, context), token_set, held_out)
 
 
 def from_saved(dataset: str, tokenizer: str) -> TextData:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from curvewatch import Observation, RunFile, TokenSet, open_run
+from curvewatch.analysis.against import in_words
 from curvewatch.analysis.figures import figure, figures
 from curvewatch.analysis.findings import gather_findings
 from curvewatch.analysis.report import units as units_room
@@ -135,3 +136,22 @@ def test_a_figure_for_each_label_and_kind_of_pairs(written: Path, tmp_path: Path
     np.testing.assert_allclose(drawn[1].get_ydata(), 100 * run.units("pair").items.accuracy()[1:])
     with pytest.raises(ValueError, match="label:NAME and items:KIND"):
         figure(findings, "nothing")
+
+
+def test_what_it_cost_stands_on_the_first_screen(page: Browser, written: Path, tmp_path: Path) -> None:
+    run = open_run(written)
+    page.open(page_of(written, tmp_path))
+    assert page.run("return document.getElementById('cost').hidden"), "it is held against nothing"
+    run.annotate(run.tokens.with_reference())
+    page.open(page_of(written, tmp_path))
+    found = open_run(written).against()
+    assert page.run("return document.getElementById('about-cost').textContent") == in_words(found)
+    lost, gained = page.run("return document.getElementById('plot-cost').data.slice(0, 2).map(t => t.y)")
+    np.testing.assert_allclose(lost, 100 * found.lost_share_T, atol=1e-3)
+    np.testing.assert_allclose(gained, 100 * found.gained_share_T, atol=1e-3)
+    change = page.run("return document.getElementById('plot-change').data[0].y")
+    np.testing.assert_allclose(change, found.change_mean_T, rtol=1e-4)
+    table = page.run("return ['cost-table', 'cost-items'].map(id => document.getElementById(id).textContent).join('')")
+    assert f"{found.change_mean_T[-1]:.3g}".lstrip("-") in table
+    assert "gained beyond chance" in table
+    assert page.console() == []

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from curvewatch import TokenSet, Watch, open_run
+from tests.analysis.synthetic import write_run
 from tests.cli.test_cli import call
 from tests.support.models import PlainLM
 from tests.support.tokenizers import WORDS, tokenizer_of
@@ -149,3 +150,13 @@ def test_while_training_writes(file: Path) -> None:
         assert "error:" in call("label", file, "--kind", code=1).stderr
     finally:
         watch.close()
+
+
+def test_kinds_of_curves_become_labels(tmp_path: Path) -> None:
+    path = tmp_path / "curves.h5"
+    write_run(path, 40)
+    call("label", path, "--kinds", "rho1, trends")
+    run = open_run(path)
+    for name in ("rho1", "trends"):
+        assert run.tokens.labels[name].of_tokens().tolist() == run.kinds(name).names.tolist()
+    assert "one of rho1, trends" in call("label", path, "--kinds", "colour", code=1).output

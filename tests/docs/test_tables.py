@@ -85,7 +85,7 @@ def test_the_file_holds_exactly_the_documented_datasets_and_attributes(tmp_path)
         assert datasets == {one.name for one in always}
         assert set(file) - datasets == {layout.PROVENANCE, "_journal"}
         assert list(file[layout.PROVENANCE]) == ["sessions"]
-        assert set(file.attrs) | {"texts"} == set(layout.SET_ATTRIBUTES) | set(layout.ROOT_ATTRIBUTES)
+        assert set(file.attrs) | {"texts", "reference"} == set(layout.SET_ATTRIBUTES) | set(layout.ROOT_ATTRIBUTES)
         for dataset in always:
             kind = h5py.string_dtype() if dataset.dtype == layout.TEXT else np.dtype(dataset.dtype)
             assert file[dataset.name].dtype == kind, dataset.name

@@ -83,6 +83,13 @@ def test_opened(kept: Path) -> None:
     if whole:
         assert str(tokens.show(2)) == " the sea<b>⟦ä⟧"
     assert list(tokens.labels) == (["sea"] if "label" in has else [])
+    reference = tokens.annotations.reference
+    assert (reference is not None) is ("reference_surprisal" in has)
+    if reference is not None:
+        assert reference.name == "the base"
+        assert np.array_equal(reference.surprisal_N, values(1)[0])
+        assert reference.correct_N.tolist() == [i % 2 == 0 for i in range(N)]
+        assert run.against().base == "the base"
     if "span" in has:
         assert tokens.spans.name == ("water",)
         assert tokens.labels["sea"].of_tokens().tolist() == ["yes" if i == 2 else "no" for i in tokens.target]

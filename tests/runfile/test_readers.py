@@ -56,6 +56,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     tokens = tokens.label("sign", "[!😀]").label("kind")
     tokens = tokens.with_annotations(replace(tokens.annotations, boundary=np.arange(9, dtype=np.uint8) % 4))
+    tokens = tokens.with_reference(np.arange(len(tokens)), correct=np.arange(len(tokens)) % 2)
     counted = Counted(np.unique(tokens.target), None, training=True)
     record = SetRecord(tokens, 0x20000, {"road": "full"}, counted)
     file = RunFile.start(path, {"eval": record}, RunPlan(100, np.array([0, 5]), "every 5 steps", {}), -1)

@@ -62,7 +62,7 @@ def test_every_dataset_is_as_the_layout_says(path: Path) -> None:
             if dataset.dtype != layout.TEXT:
                 assert found.dtype == dataset.dtype, dataset.name
                 assert found.attrs["units"] == dataset.units != ""
-        assert {*layout.SET_ATTRIBUTES, *layout.ROOT_ATTRIBUTES} - set(file.attrs) == {"texts"}
+        assert {*layout.SET_ATTRIBUTES, *layout.ROOT_ATTRIBUTES} - set(file.attrs) == {"texts", "reference"}
 
 
 def test_xarray(path: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from curvewatch.analysis.curve import TokenCurve
     from curvewatch.analysis.units import Units
     from curvewatch.measures import MeasureTable
+    from curvewatch.measures.kinds import Rho1Classes, TrendClasses
 
 
 def open_run(path: str | os.PathLike[str], set_name: str | None = None) -> Run:
@@ -123,6 +124,23 @@ class Run(Reader):
         from curvewatch.analysis.against import against
 
         return against(self, base)
+
+    def kinds(self, of: str = "rho1", *, axis: str = "row", from_step: float = 0) -> Rho1Classes | TrendClasses:
+        """The kind of each token's curve, by the definitions of a paper; `.names` can be a label.
+
+        Args:
+            of: "rho1" (falling, rising, low, high throughout: Lin et al. 2024), or "trends" (upward, downward,
+                stagnated: Xia et al. 2023).
+            axis: What lines are fitted over: "row" (as the papers, whose checkpoints were equally far apart), "step"
+                or "log_step".
+            from_step: For "trends", where they begin.
+
+        Raises:
+            ValueError: If there are too few rows, or no such kinds or axis.
+        """
+        from curvewatch.analysis.kinds import kinds_of
+
+        return kinds_of(self, of, axis=axis, from_step=from_step)
 
     def curve(self, i: int) -> TokenCurve:
         """One token's curve: raw, smoothed, with its measures and its context.

@@ -34,6 +34,10 @@ def label(
     piece: Annotated[bool, typer.Option("--piece", help="First or inner piece of a word.")] = False,
     position: Annotated[bool, typer.Option("--position", help="Ranges of the position in the sequence.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Words between blanks, as spans of kind word.")] = False,
+    kinds: Annotated[
+        str | None,
+        typer.Option("--kinds", help="Kind of each curve: rho1, trends, or both with a comma.", show_default=False),
+    ] = None,
     remove: Annotated[
         list[str] | None, typer.Option("--remove", help="Name of a label, or kind of span.", show_default=False)
     ] = None,
@@ -59,11 +63,15 @@ def label(
             tokens = tokens.label(name)
     if words and "word" not in tokens.spans.kinds:
         tokens = tokens.words()
+    for name in (one.strip() for one in (kinds or "").split(",") if one.strip()):
+        tokens = tokens.label(name, run.kinds(name).names)
     if tokens is run.tokens:
-        raise typer.BadParameter("nothing to add: give --labels, --regex, --kind, --piece, --position or --words.")
+        raise typer.BadParameter(
+            "nothing to add: give --labels, --regex, --kind, --piece, --position, --words or --kinds."
+        )
     run.annotate(tokens)
-    kinds = [f"{len(tokens.spans.of_kind(one)):,} spans of kind {one}" for one in tokens.spans.kinds]
-    note(f"{file} has {', '.join([*(f'label {name}' for name in tokens.labels), *kinds]) or 'no annotations'}")
+    spans = [f"{len(tokens.spans.of_kind(one)):,} spans of kind {one}" for one in tokens.spans.kinds]
+    note(f"{file} has {', '.join([*(f'label {name}' for name in tokens.labels), *spans]) or 'no annotations'}")
 
 
 def _without(tokens: Any, name: str) -> Any:

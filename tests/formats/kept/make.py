@@ -101,9 +101,15 @@ def annotated(tokens: Any) -> Any:
 
     originals = originals_of(tokens)
     notes = known(Annotations, originals=originals, n_bytes=originals.n_bytes(tokens.scored),
-                  boundary=np.array([3, 1, 1, 0, 0, 3, 0, 0], np.uint8))  # fmt: skip
+                  boundary=np.array([3, 1, 1, 0, 0, 3, 0, 0], np.uint8), reference=based())  # fmt: skip
     tokens = tokens.with_annotations(notes)
     return tokens.label("sea", "sea").with_spans([[(4, 8, "water", "noun")], [], []])
+
+
+def based() -> Any:
+    """What a base says of the tokens."""
+    Reference = find("Reference", "tokens.reference")
+    return Reference and Reference("the base", values(1)[0], np.arange(N) % 2 == 0)
 
 
 if __name__ == "__main__":
