@@ -70,7 +70,7 @@ def main() -> None:
     callback = CurveWatchCallback(
         tokens,
         run_file,
-        schedule=Schedule.log(6) | Schedule.every(max(1, options.max_steps // 20)),
+        schedule=Schedule.log(10) | Schedule.every(max(1, options.max_steps // 25)),
         live=Live(reference="first"),  # the row of step 0 is the model as it was
     )
     settings = SFTConfig(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from curvewatch import Live, TokenSet, Watch, open_run
+from curvewatch.analysis.against import in_words
 from tests.support.keys import unknown
 from tests.support.models import PlainLM
 from tests.support.offline import rows
@@ -166,3 +167,23 @@ def test_the_same_settings_watch_the_same_tokens(text, tmp_path):
     )
     assert first.hash == second.hash
     assert "\ufffd" not in first.show(5).context
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+def test_the_fine_tune_says_what_it_cost(lora, text, tmp_path):
+    (tmp_path / "text.txt").write_text(text)
+    tiny = ["--text", "text.txt", "--width", "32", "--pretrain-steps", "3", "--max-steps", "4", "--n-tokens", "60"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "finetune_watch.py"), *tiny, "--output-dir", "out", "--lora", str(lora)],
+        cwd=tmp_path, env=environment(WANDB_MODE="offline"), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    name = "lora" if lora else "full"
+    for of in ("general", "skill", "task"):
+        run = open_run(tmp_path / "out" / f"{name}.h5", of)
+        assert run.steps.tolist() == [0, 1, 2, 3, 4]
+        assert in_words(run.against()) in done.stdout
+        page = (tmp_path / "out" / f"{name}-{of}.html").read_text()
+        assert "What it cost" in page
+    assert run.against().change_mean_T[-1] < 0, "the task was trained, and costs less"
+    assert run.tokens.spans.kinds == ["answer"]
