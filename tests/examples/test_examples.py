@@ -174,7 +174,7 @@ def test_the_fine_tune_says_what_it_cost(lora, text, tmp_path):
     (tmp_path / "text.txt").write_text(text)
     tiny = ["--text", "text.txt", "--width", "32", "--pretrain-steps", "3", "--max-steps", "4", "--n-tokens", "60"]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "finetune_watch.py"), *tiny, "--output-dir", "out", "--lora", str(lora)],
+        [sys.executable, str(ROOT / "examples/finetune_watch.py"), *tiny, "--output-dir", "out", "--lora", str(lora)],
         cwd=tmp_path, env=environment(WANDB_MODE="offline"), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
