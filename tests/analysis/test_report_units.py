@@ -15,6 +15,7 @@ from curvewatch.analysis.report import units as units_room
 from curvewatch.analysis.report import write_report
 from curvewatch.runfile.records import Row, RunPlan, Seen, SetRecord
 from tests.analysis.browser import Browser
+from tests.cli.test_cli import write_rows
 from tests.support.tokenizers import tokenizer_of
 
 STEPS = [0, 1, 2, 4, 8, 16, 32, 64]
@@ -154,4 +155,24 @@ def test_what_it_cost_stands_on_the_first_screen(page: Browser, written: Path, t
     table = page.run("return ['cost-table', 'cost-items'].map(id => document.getElementById(id).textContent).join('')")
     assert f"{found.change_mean_T[-1]:.3g}".lstrip("-") in table
     assert "gained beyond chance" in table
+    assert page.console() == []
+
+
+def test_events_are_marked_and_listed(page: Browser, made: Path, tmp_path: Path) -> None:
+    run = open_run(made / "run2.h5")
+    page.open(write_report([run], tmp_path / "quiet.html"))
+    assert page.run("return document.getElementById('events').hidden") == (not run.events())
+    bits = np.array(run.surprisal[:])
+    bits[45:, ::5] += 6
+    write_rows(tmp_path / "event.h5", run, bits)
+    eventful = open_run(tmp_path / "event.h5")
+    page.open(write_report([eventful], tmp_path / "event.html"))
+    items = page.run("return [...document.querySelectorAll('#event-list li')].map(li => li.textContent)")
+    events = eventful.events()
+    assert len(items) == len(events) > 0
+    assert all(item.startswith(str(event)) for item, event in zip(items, events, strict=True))
+    marks = page.run("return document.getElementById('plot-surprisal').layout.shapes.slice(1).map(s => s.x0)")
+    assert marks == [event.event.step for event in events]
+    page.click("#event-list button")
+    assert f"token #{events[0].examples(1)[0]}," in page.run("return document.getElementById('facts').textContent")
     assert page.console() == []

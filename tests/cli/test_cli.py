@@ -9,13 +9,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from curvewatch import Run, RunFile, open_run
+from curvewatch import Observation, Run, RunFile, open_run
 from curvewatch.cli.app import app
 from curvewatch.runfile.records import Row, RunPlan, SetRecord
 from tests.analysis.synthetic import VOCABULARY, row, schedule, token_set, write_run
@@ -295,3 +296,33 @@ def test_without_its_packages_the_command_says_how_to_get_them() -> None:
     assert done.returncode == 1
     assert "needs typer" in done.stderr
     assert "pip install 'curvewatch[analysis]'" in done.stderr
+
+
+def test_events(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "quiet.h5", 60, 400))
+    assert "0 events in 60 rows" in call("events", run.path).output
+    bits = np.array(run.surprisal[:])
+    bits[45:, ::5] += 6
+    write_rows(tmp_path / "event.h5", run, bits)
+    eventful = open_run(tmp_path / "event.h5")
+    eventful.annotate(eventful.tokens.label("fifth", np.arange(400) % 5 == 0))
+    (event,) = eventful.events()
+    assert event.event.step == run.steps[45]
+    assert set(event.event.tokens_n.tolist()) >= set(range(0, 400, 5))
+    assert [(one.label, one.value) for one in event.over] == [("fifth", "yes")]
+    done = call("events", eventful.path, "-o", tmp_path / "e.csv", "--examples", 2)
+    assert str(event) in done.output
+    assert "over-represented: fifth 'yes' x" in done.output
+    assert done.output.count(" bits  ") == 2
+    assert len((tmp_path / "e.csv").read_text().splitlines()) == 2
+    call("events", eventful.path, "-o", "e.txt", code=2)
+
+
+def write_rows(path: Path, run: Any, bits: np.ndarray) -> None:
+    """A run file with these rows, of the same set."""
+    plan = RunPlan(run.max_steps, run.steps, "again", {})
+    file = RunFile.start(path, {"eval": SetRecord(run.tokens, int(2**run.chance + 0.5), {})}, plan, -1)
+    for t, step in enumerate(run.steps.tolist()):
+        seen = Observation(bits[t].astype(np.float32), run.correct[t], run.entropy[t])
+        file.append(Row(step, 0.1, 1e9 + step, {"eval": seen}))
+    file.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from curvewatch.analysis.against import Against
     from curvewatch.analysis.curve import TokenCurve
+    from curvewatch.analysis.events import RunEvent
     from curvewatch.analysis.units import Units
     from curvewatch.measures import MeasureTable
     from curvewatch.measures.kinds import Rho1Classes, TrendClasses
@@ -124,6 +125,16 @@ class Run(Reader):
         from curvewatch.analysis.against import against
 
         return against(self, base)
+
+    def events(self) -> list[RunEvent]:
+        """Steps at which more tokens jumped at once than the run's own past explains, in order: `print(*run.events())`.
+
+        Each has its tokens, direction and size, the values of labels that are over-represented among them, and the step
+        at which it had healed. The rows are read once.
+        """
+        from curvewatch.analysis.events import events_of
+
+        return events_of(self)
 
     def kinds(self, of: str = "rho1", *, axis: str = "row", from_step: float = 0) -> Rho1Classes | TrendClasses:
         """The kind of each token's curve, by the definitions of a paper; `.names` can be a label.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import against, check, label, look, ngrams, score, watch, write
+from curvewatch.cli import against, check, events, label, look, ngrams, score, watch, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -41,6 +41,7 @@ app.command()(look.show)
 app.command()(watch.watch)
 app.command()(check.compare)
 app.command()(against.against)
+app.command()(events.events)
 app.command()(write.report)
 app.command()(write.read)
 app.command()(write.figures)

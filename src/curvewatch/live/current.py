@@ -17,6 +17,7 @@ from curvewatch.live.frequency import BandMetrics
 from curvewatch.live.groups import LabelMetrics, SpanMetrics, flags_of
 from curvewatch.live.metrics import Histogram, Metrics, mean, median_of_counts, percentile, plain, sorted_finite
 from curvewatch.live.resemblance import NgramResemblance
+from curvewatch.measures.events import EventDetector
 from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.measures.frequency import TargetTypes
 from curvewatch.observation import Observation
@@ -56,6 +57,7 @@ class LiveMetrics:
         self.threshold = ThresholdForgetting(n_tokens, threshold=chance / 2)
         self.bands = BandMetrics(types, n_bands) if types is not None else None
         self._ngrams = NgramResemblance(ngram_surprisal_nN) if ngram_surprisal_nN is not None else None
+        self.events = EventDetector(n_tokens)
         self._labels = LabelMetrics(tokens.labels) if tokens is not None and tokens.labels else None
         self._spans = SpanMetrics(tokens.spans, chance) if tokens is not None and len(tokens.spans) else None
         notes = tokens.annotations if tokens is not None else None
@@ -81,6 +83,7 @@ class LiveMetrics:
         """
         self.top1.update(step, observation.correct)
         self.threshold.update(step, observation.surprisal_bits)
+        self.last_event = self.events.update(step, observation.surprisal_bits)
         if self._spans is not None:
             self._spans.advance(step, observation)
         if self._against is not None:
@@ -122,6 +125,12 @@ class LiveMetrics:
             "acquisition_step_median": median_of_counts(acquired_at),
             "nonfinite_tokens": y_N.size - finite_n.size,
         }
+        if np.isfinite(self.events.up_share):
+            scalars |= {
+                "events": len(self.events.events),
+                "jumped_up_share": self.events.up_share,
+                "jumped_down_share": self.events.down_share,
+            }
         if self.bands is not None and counts_D is not None and counts_D.any():
             scalars |= self.bands.update(counts_D, y_N, self.threshold.acquired_N, forgotten_N)
         if self._text is not None:

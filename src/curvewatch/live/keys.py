@@ -66,6 +66,12 @@ ITEM_METRICS = {
     "item/<kind>/<group>/accuracy": ("share", "of them that are right"),
     "item/<kind>/<group>/margin_mean": ("bit", "their mean margin"),
 }
+# Once a token's usual change is known, after some observations.
+EVENT_METRICS = {
+    "events": ("count", "steps so far at which more tokens jumped at once than the run's own past explains"),
+    "jumped_up_share": ("share", "of tokens whose surprisal rose by more than three times their usual change"),
+    "jumped_down_share": ("share", "of tokens whose surprisal fell by as much"),
+}
 # Of sets with a reference: against a base model, which may be the run's own first row.
 BASE_METRICS = {
     "base/change_mean": ("bit", "surprisal now less that of the base, mean over tokens"),
@@ -142,6 +148,7 @@ TEXT_TABLES = {"samples": ("table", "what the model wrote behind the prompts")}
 SET_KEYS = {
     **METRICS,
     **TEXT_SET_METRICS,
+    **EVENT_METRICS,
     **BAND_METRICS,
     **LABEL_METRICS,
     **SPAN_METRICS,

@@ -19,6 +19,8 @@ from curvewatch.live.settings import Live
 from curvewatch.live.smoothed import SmoothedMetrics
 from curvewatch.live.watched import WatchedTokens
 from curvewatch.observation import Observation
+from curvewatch.speaking import announce
+from curvewatch.tokens.over import over_represented
 from curvewatch.tokens.tokenset import TokenSet
 
 # Tables and charts are made when there are this many observations, and each time their number has doubled since:
@@ -127,6 +129,10 @@ class Showing:
             of_set, counts_D = self.sets[name], counts.get(name)
             of_set.last = observation
             metrics = of_set.current.update(step, observation, counts_D)
+            event = of_set.current.last_event
+            if event is not None:
+                over = over_represented(of_set.tokens.labels, event.tokens_n, len(of_set.tokens))
+                announce("%s, %s", name, event.in_words(over, now=True))
             metrics.scalars.update(
                 {key: y for key, y in of_set.watched.update(step, observation.surprisal_bits).items() if np.isfinite(y)}
             )

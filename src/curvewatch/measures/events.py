@@ -10,6 +10,7 @@ what the file gives again. Suffix: N tokens, n those of an event.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,23 @@ class Event:
     def mean_bits(self) -> float:
         """Mean jump of its tokens, bits."""
         return float(self.bits_n.mean(dtype=np.float64))
+
+    def in_words(self, over: Sequence[object] = (), *, now: bool = False) -> str:
+        """One line for a person.
+
+        Args:
+            over: What its tokens are, as texts; the first three are said.
+            now: It has only just happened, so that healing is not spoken of.
+        """
+        said = (
+            f"step {self.step:,}: {self.share:.1%} of the tokens {'rose' if self.up else 'fell'} at once since step "
+            f"{self.before:,} (usually {self.usual_share:.1%}), by {abs(self.mean_bits):.2f} bits on average"
+        )
+        if over:
+            said += f"; over-represented: {', '.join(map(str, over[:3]))}"
+        if now:
+            return said
+        return said + (f"; healed at step {self.healed:,}" if self.healed is not None else "; not healed so far")
 
 
 @dataclass

@@ -116,6 +116,7 @@ class About(ModalScreen[None]):
     )
 
     OF_MEANING = (
+        ("events", "events", "steps at which more tokens jumped at once than the run's own past explains"),
         ("label", "label/", "what the tokens are: mean surprisal by the label's value, those with most tokens"),
         ("spans", "span/", "words, answers, replies: right where all their tokens are the first choice"),
         ("items", "item/", "pairs and questions: right where the right member costs the fewest bits"),

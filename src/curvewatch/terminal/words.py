@@ -88,6 +88,10 @@ def headline(state: State, width: int) -> Text:
     for name, key in (("top-1 events", "forgetting_events_total"), ("threshold", "threshold_forgetting_events_total")):
         if key in state.scalars:
             parts.append(Text.assemble((f"{name} ", FAINT), (f"{state.now(key):,.0f}", "bold")))
+    if state.now("events") > 0:
+        counts = state.scalars["events"].tolist()
+        at = int(state.steps_T[counts.index(counts[-1])])
+        parts.append(Text(f"{counts[-1]:,.0f} events, last at step {at:,}", YELLOW))
     if state.now("nonfinite_tokens") > 0:
         parts.append(Text(f"{state.now('nonfinite_tokens'):,.0f} tokens are not finite", RED))
     return _fitting(parts, "   ", width)

@@ -35,7 +35,25 @@ function surprisalChart(data) {
   }
   const means = lines(data, (run) => [after0(run, run.steps), after0(run, run.mean)], ".2f");
   if (!several(data)) means.forEach((trace) => Object.assign(trace, { name: "mean", hovertemplate: "%{y:.2f} bits" }));
-  draw("plot-surprisal", [...traces, ...means], { ...chance(data), xaxis: stepAxis(data), yaxis: { title: "bits", rangemode: "tozero" }, showlegend: true, margin: { l: 46, r: 12, t: 28, b: 40 } });
+  const drawn = chance(data);
+  drawn.shapes = [...drawn.shapes, ...data.events.map((event) => ({ type: "line", yref: "paper", y0: 0, y1: 1, x0: along(data.runs[0], [event.step])[0], x1: along(data.runs[0], [event.step])[0], line: { color: LABEL_HUES[event.up ? 9 : 2], width: 1, dash: "dot" } }))];
+  draw("plot-surprisal", [...traces, ...means], { ...drawn, xaxis: stepAxis(data), yaxis: { title: "bits", rangemode: "tozero" }, showlegend: true, margin: { l: 46, r: 12, t: 28, b: 40 } });
+}
+
+function eventList(data, pick) {
+  for (const element of document.querySelectorAll("[data-events]")) element.hidden = !data.events.length;
+  document.getElementById("about-events").textContent = `Observations at which more tokens jumped at once than the run's own past explains${several(data) ? `, ${data.runs[0].name}` : ""}; dotted in the chart above, and the tokens that jumped farthest.`;
+  document.getElementById("event-list").replaceChildren(...data.events.map((event) => {
+    const item = make("li", `${event.words}: `);
+    event.tokens.forEach(([i, text]) => {
+      const row = data.arrays.token.indexOf(i), name = inWords(text);
+      if (row < 0) { item.append(make("span", ` ${name} `)); return; }
+      const button = make("button", name, { type: "button", title: `token #${i}` });
+      button.addEventListener("click", () => pick(row, true));
+      item.append(button);
+    });
+    return item;
+  }));
 }
 
 function overviewCharts(data) {

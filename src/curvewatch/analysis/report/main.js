@@ -96,6 +96,7 @@ async function start() {
   const explorer = new Explorer(data);
   const pick = (row, scroll) => explorer.pick(row, scroll);
   gallery(data, pick);
+  eventList(data, pick);
   await shown();
   structureCharts(data, pick);
   labelCharts(data);

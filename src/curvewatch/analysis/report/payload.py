@@ -19,6 +19,7 @@ from curvewatch.analysis.moment import gather
 from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.chosen import choose, ranked
 from curvewatch.analysis.report.cost import cost_of
+from curvewatch.analysis.report.happened import events_on_page
 from curvewatch.analysis.report.units import units_of
 from curvewatch.analysis.sessions import count, part
 from curvewatch.analysis.style import run_colour
@@ -91,6 +92,7 @@ def payload(findings: Findings, title: str, limit: int) -> str:
         "cross": _cross(findings),
         "labels": _labels(findings),
         "units": units,
+        "events": events_on_page(first),
         "cost": cost_of(first, thinned(first.moment.steps_T)),
         "map": _map(findings),
         **_texts(first.run.tokens, which_n),
