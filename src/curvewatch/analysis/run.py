@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from curvewatch.analysis.against import Against
     from curvewatch.analysis.curve import TokenCurve
+    from curvewatch.analysis.differences import Differences
     from curvewatch.analysis.events import RunEvent
     from curvewatch.analysis.units import Units
     from curvewatch.measures import MeasureTable
@@ -125,6 +126,22 @@ class Run(Reader):
         from curvewatch.analysis.against import against
 
         return against(self, base)
+
+    def differences(self, other: Reader, *, at: str = "step") -> Differences:
+        """Where this run and another of the same token set differ: tokens, labels, pairs and questions.
+
+        Args:
+            other: The other run.
+            at: "step": the last step that both reached; "tokens": the most tokens that both saw; "loss": the lowest
+                mean surprisal that both reached, where they know as much, and what is left is what they know otherwise.
+
+        Raises:
+            TokenSetMismatchError: If the other run watched another set.
+            ValueError: If there is no such point.
+        """
+        from curvewatch.analysis.differences import differences
+
+        return differences(self, other, at=at)
 
     def events(self) -> list[RunEvent]:
         """Steps at which more tokens jumped at once than the run's own past explains, in order: `print(*run.events())`.

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from curvewatch.analysis.run import Run
 from curvewatch.cli.common import (
     Paper,
     RunPath,
@@ -23,6 +24,7 @@ from curvewatch.cli.common import (
     plain,
     progressing,
 )
+from curvewatch.cli.look import print_table
 
 
 @guarded
@@ -40,6 +42,22 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            help="Where two runs differ: at the same step, after the same tokens, at the same mean surprisal (loss).",
+            show_default=False,
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            help="Means and spread over seeds by what the files say of their runs: learning_rate,parameters.",
+            show_default=False,
+        ),
+    ] = None,
     set_name: SetName = None,
     paper: Paper = False,
 ) -> None:
@@ -49,6 +67,20 @@ def compare(
     if output is not None and output.suffix != ".csv":
         raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
     runs = [opened(file, set_name) for file in files]
+    if sum(one is not None for one in (by, at, group)) > 1:
+        raise typer.BadParameter("one of --by, --at and --group at a time.")
+    if group is not None:
+        from curvewatch.analysis.groups import groups
+
+        names = [name.strip() for name in group.split(",")]
+        frame = groups(runs, names)
+        frame.index = [", ".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in frame.index]
+        frame.index.name = ", ".join(names)
+        print_table(frame, None)
+        return
+    if at is not None:
+        _differences(runs, at, output)
+        return
     if by is not None:
         from curvewatch.analysis.across import bits_per_byte_of
 
@@ -93,6 +125,29 @@ def compare(
             file.write("token,cross_run_variability\n")
             file.writelines(f"{i},{'' if math.isnan(v) else repr(float(v))}\n" for i, v in enumerate(variability))
         note(f"{len(variability):,} tokens written to {output}")
+
+
+def _differences(runs: list[Run], at: str, output: Path | None) -> None:
+    from curvewatch.analysis.differences import POINTS, differences
+
+    if at not in POINTS:
+        raise typer.BadParameter(f"{at}: one of {', '.join(POINTS)}.", param_hint="--at")
+    if len(runs) != 2:
+        raise typer.BadParameter(f"--at compares two runs, not {len(runs)}.", param_hint="FILE...")
+    found = differences(runs[0], runs[1], at=at)
+    out.print(plain(str(found)), soft_wrap=True)
+    out.print()
+    print_table(found.by(), None)
+    for name in runs[0].tokens.labels:
+        out.print()
+        print_table(found.by(name), None)
+    items = found.items()
+    if len(items):
+        out.print()
+        print_table(items, None)
+    if output is not None:
+        found.tokens().to_csv(output)
+        note(f"{runs[0].n_tokens:,} tokens written to {output}")
 
 
 @guarded

@@ -224,9 +224,9 @@ def _conditions(where: list[str] | None) -> dict[str, Any]:
         raise typer.BadParameter(str(error), param_hint="--where") from error
 
 
-def print_table(frame: Any, shown: tuple[str, ...]) -> None:
-    """Prints some columns of a frame, its index first."""
-    columns = [name for name in shown if name in frame]
+def print_table(frame: Any, shown: tuple[str, ...] | None) -> None:
+    """Prints some columns of a frame, or all of them, its index first."""
+    columns = [name for name in shown if name in frame] if shown is not None else list(frame.columns)
     made = Table(box=None, pad_edge=False, header_style="dim")
     made.add_column(plain(str(frame.index.name or "")), justify="right")
     for name in columns:
