@@ -13,8 +13,12 @@ from typer.testing import CliRunner
 from curvewatch import Live, Scorer, TokenSet, TokenSetMismatchError, Watch, open_run
 from curvewatch.analysis.against import in_words
 from curvewatch.cli.app import app
+from tests.support.hosts import Watching
+from tests.support.hosts import run as run_host
 from tests.support.keys import unknown
 from tests.support.models import PlainLM, gpt2, random_tokens
+from tests.support.ranks import on_ranks
+from tests.support.trainings import Training
 
 STEPS = 6
 
@@ -185,3 +189,37 @@ def test_the_command(tmp_path: Path) -> None:
     train(tmp_path / "one.h5", None, last=0)
     out = CliRunner().invoke(app, ["against", str(tmp_path / "one.h5")])
     assert "nothing to compare yet" in out.output
+
+
+def on_rank(folder: Path, kind: str) -> dict[str, float]:
+    torch.distributed.init_process_group("gloo")
+    reference = "first" if kind == "first" else PlainLM(seed=3)
+    logged = train(folder / f"{kind}-ranks.h5", reference, last=2)
+    return {key: value for key, value in logged.get(2, {}).items() if "/base" in key}
+
+
+@pytest.mark.parametrize("kind", ["first", "model"])
+def test_on_two_ranks(kind: str, tmp_path: Path) -> None:
+    first, second = on_ranks(2, on_rank, tmp_path, kind)
+    alone = train(tmp_path / "alone.h5", "first" if kind == "first" else PlainLM(seed=3), last=2)
+    expected = {key: value for key, value in alone[2].items() if "/base" in key}
+    assert first == pytest.approx(expected, abs=1e-6)
+    assert expected
+    assert second == {}, "rank 0 alone shows metrics"
+    kept = open_run(tmp_path / f"{kind}-ranks.h5").tokens.annotations.reference
+    assert kept is not None
+    assert (kept.surprisal_N is None) is (kind == "first")
+
+
+@pytest.mark.parametrize("host", ["trainer", "lightning"])
+def test_in_the_hosts(host: str, tmp_path: Path) -> None:
+    """Bit-identical training, and the first row as the base."""
+    alone = run_host(host, Training(dropout=0.1), tmp_path / "alone")
+    live = Live(reference={"eval": gpt2(seed=9)})
+    watching = Watching(random_tokens(), tmp_path / "curves.h5", live=live)
+    watched = run_host(host, Training(dropout=0.1), tmp_path / "watched", watching)
+    assert alone.differences(watched) == []
+    reference = open_run(tmp_path / "curves.h5").tokens.annotations.reference
+    assert reference is not None
+    expected = Scorer(random_tokens()).score(gpt2(seed=9))
+    assert reference.surprisal_N == pytest.approx(expected.surprisal_bits, abs=1e-5)
