@@ -19,12 +19,15 @@ class Observation:
         entropy_bits: Entropy of the predicted distribution, float32, shape [N].
         boundary_bits: How much more surprising a word boundary is behind the token than before it, float32, shape
             [N]; None for sets whose words are not corrected.
+        kl_bits: Kullback-Leibler divergence from a base model's prediction, float32, shape [N]; None where it is not
+            measured.
     """
 
     surprisal_bits: NDArray[np.float32]
     correct: NDArray[np.bool_]
     entropy_bits: NDArray[np.float32]
     boundary_bits: NDArray[np.float32] | None = None
+    kl_bits: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.surprisal_bits)

@@ -80,7 +80,7 @@ def test_the_file_holds_exactly_the_documented_datasets_and_attributes(tmp_path)
     with h5py.File(path) as file:
         datasets = {name for name, item in file.items() if isinstance(item, h5py.Dataset)}
         # A plain run: nothing sampled, nobody counts its batches, and of its set only ids are known.
-        of_others = (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS, *layout.BOUNDARY)
+        of_others = (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS, *layout.BOUNDARY, *layout.BASE_KL)
         always = [one for one in layout.DATASETS if one not in of_others]
         assert datasets == {one.name for one in always}
         assert set(file) - datasets == {layout.PROVENANCE, "_journal"}

@@ -70,6 +70,9 @@ def test_opened(kept: Path) -> None:
     assert (run.boundary is not None) is ("boundary" in has)
     if run.boundary is not None:
         assert np.array_equal(run.boundary[1], (np.arange(N) / 10 - 5).astype(np.float32))
+    assert (run.base_kl is not None) is ("base_kl" in has)
+    if run.base_kl is not None:
+        assert run.base_kl[:, 3].tolist() == [np.float32(step / 10) for step in STEPS]
     assert (run.max_steps, run.schedule, run.chance, run.weights) == (10, "kept", 4.0, "training")
     assert run.planned_steps.tolist() == [0, 5, 6, 9]
     assert run.skipped == ({9: "over budget ä"} if whole and "skipped_step" in has else {})

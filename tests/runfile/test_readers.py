@@ -58,12 +58,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokens = tokens.with_annotations(replace(tokens.annotations, boundary=np.arange(9, dtype=np.uint8) % 4))
     tokens = tokens.with_reference(np.arange(len(tokens)), correct=np.arange(len(tokens)) % 2)
     counted = Counted(np.unique(tokens.target), None, training=True)
-    record = SetRecord(tokens, 0x20000, {"road": "full"}, counted)
+    record = SetRecord(tokens, 0x20000, {"road": "full"}, counted, kl=True)
     file = RunFile.start(path, {"eval": record}, RunPlan(100, np.array([0, 5]), "every 5 steps", {}), -1)
     counts = {"eval": np.arange(len(counted.ids_D))}
     for step in (0, 6):
         made = row(step, len(tokens))
         made.observations["eval"] = replace(made.observations["eval"], boundary_bits=np.ones(len(tokens), np.float32))
+        made.observations["eval"] = replace(made.observations["eval"], kl_bits=np.ones(len(tokens), np.float32))
         file.append(replace(made, counts=counts, due_step=step // 5 * 5))
     file.skip_all([10, 15], "out of budget ä")
     file.add_samples([Sample(6, 0, "wrote 😀", (1, 2), 0, "length", "a prompt")])

@@ -51,7 +51,7 @@ def test_every_dataset_is_as_the_layout_says(path: Path) -> None:
         for dataset in layout.DATASETS:
             if dataset.name in ("target_text", "vocabulary_id", "vocabulary_text"):
                 continue  # without a tokenizer
-            if dataset in (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS, *layout.BOUNDARY):
+            if dataset in (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS, *layout.BOUNDARY, *layout.BASE_KL):
                 continue  # without prompts, token counts, texts, and corrected words
             found = file[dataset.name]
             assert found.ndim == len(dataset.dims), dataset.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from curvewatch import Live, Scorer, TokenSet, TokenSetMismatchError, Watch, open_run
+from curvewatch import Live, Scorer, ScoringError, TokenSet, TokenSetMismatchError, Watch, open_run
 from curvewatch.analysis.against import in_words
 from curvewatch.cli.app import app
+from curvewatch.scoring.base import kl_bits
 from tests.support.hosts import Watching
 from tests.support.hosts import run as run_host
 from tests.support.keys import unknown
@@ -28,18 +30,30 @@ def tokens() -> TokenSet:
     return found.label("third", np.array(["a", "b", "c"])[np.arange(len(found)) % 3])
 
 
-def train(path: Path, reference: Any, model: Any = None, first: int = 0, last: int = STEPS, given: Any = None) -> Any:
+def train(
+    path: Path,
+    reference: Any,
+    model: Any = None,
+    first: int = 0,
+    last: int = STEPS,
+    given: Any = None,
+    live: Any = None,
+    copies: Any = None,
+    **settings: Any,
+) -> Any:
     """A loop that learns one batch by heart; what was logged, by step."""
     logged: dict[int, dict[str, float]] = {}
     torch.manual_seed(0)
     model = PlainLM() if model is None else model
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=2.0)
     ids = torch.arange(64).view(4, 16) % 101
-    live = Live(reference=reference)
+    live = Live(reference=reference, **(live or {}))
     log = lambda scalars, step: logged.update({step: dict(scalars)})  # noqa: E731
-    with Watch(given or tokens(), path, max_steps=STEPS, schedule=1, live=live, log=log) as watch:
+    with Watch(given or tokens(), path, max_steps=STEPS, schedule=1, live=live, log=log, **settings) as watch:
         for step in range(first, last + 1):
             watch.observe(model, step)
+            if copies is not None:
+                copies[step] = {name: value.clone() for name, value in model.state_dict().items()}
             optimizer.zero_grad()
             out = model(ids[:, :-1])
             logits = getattr(out, "logits", out)
@@ -223,3 +237,78 @@ def test_in_the_hosts(host: str, tmp_path: Path) -> None:
     assert reference is not None
     expected = Scorer(random_tokens()).score(gpt2(seed=9))
     assert reference.surprisal_N == pytest.approx(expected.surprisal_bits, abs=1e-5)
+
+
+def kl_by_hand(base: Any, model: Any, given: TokenSet) -> np.ndarray:
+    """Over the whole vocabulary in float64, one sequence at a time."""
+    found = np.empty(len(given))
+    for s in range(given.n_sequences):
+        ids = torch.from_numpy(given.sequence(s).astype(np.int64))[None]
+        with torch.no_grad():
+            outs = [getattr(out, "logits", out) for out in (base(ids), model(ids))]
+        log_base, log_p = (torch.log_softmax(out[0].double(), -1) for out in outs)
+        kl = (log_base.exp() * (log_base - log_p)).sum(-1) / np.log(2)
+        for i in np.flatnonzero(given.sequence_index == s):
+            found[i] = kl[given.position[i] - 1]
+    return found
+
+
+@pytest.mark.parametrize("boundary", [False, True])
+def test_kl_is_exact(boundary: bool, tmp_path: Path) -> None:
+    """Of every row, beside the boundaries of words or not; and only where it is asked for."""
+    given = tokens()
+    if boundary:
+        flags = np.arange(101, dtype=np.uint8) % 4
+        given = given.with_annotations(replace(given.annotations, boundary=flags))
+    base, copies = PlainLM(seed=3), {}
+    plain = train(tmp_path / "plain.h5", base, given=given)
+    logged = train(tmp_path / "curves.h5", base, given=given, live={"kl": True}, copies=copies)
+    run = open_run(tmp_path / "curves.h5")
+    assert run.base_kl is not None
+    for t, step in enumerate(run.steps.tolist()):
+        model = PlainLM()
+        model.load_state_dict(copies[step])
+        expected = kl_by_hand(base, model, given)
+        np.testing.assert_allclose(run.base_kl[t], expected, atol=2e-5)
+        assert logged[step]["curvewatch/eval/base/kl_mean"] == pytest.approx(expected.mean(), abs=1e-5)
+        of_b = given.labels["third"].of_tokens() == "b"
+        assert logged[step]["curvewatch/eval/label/third/b/base_kl_mean"] == pytest.approx(
+            expected[of_b].mean(), abs=1e-5
+        )
+    assert np.array_equal(run.surprisal[:], open_run(tmp_path / "plain.h5").surprisal[:])
+    assert open_run(tmp_path / "plain.h5").base_kl is None
+    assert not any(key.endswith("kl_mean") for key in plain[0])
+    assert (run.boundary is not None) is boundary
+    assert not set.union(*(unknown(of) for of in logged.values()))
+
+
+def test_kl_without_adapters_leaves_frozen_ones_frozen(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    plain = gpt2()
+    model = get_peft_model(plain, LoraConfig(r=2, target_modules=["c_attn"], init_lora_weights=False))
+    frozen = next(name for name, p in model.named_parameters() if p.requires_grad)
+    dict(model.named_parameters())[frozen].requires_grad_(False)
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    train(tmp_path / "curves.h5", "adapters off", model, last=1, live={"kl": True})
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == before
+    run = open_run(tmp_path / "curves.h5")
+    assert run.base_kl is not None
+    assert run.base_kl[0].mean() > 1e-3
+
+
+def test_kl_takes_a_model(tmp_path: Path) -> None:
+    for reference in (None, "first", np.zeros(35)):
+        with pytest.raises(ValueError, match=r"kl=True: .*Give a model, or 'adapters off'"):
+            Watch(tokens(), tmp_path / "c.h5", max_steps=3, live=Live(reference=reference, kl=True))
+    other = PlainLM(vocabulary=120)
+    with pytest.raises(ScoringError, match="the base has 120 outputs, the model 101"):
+        train(tmp_path / "c.h5", other, live={"kl": True})
+
+
+def test_kl_of_what_is_ruled_out() -> None:
+    base = torch.tensor([[0.0, -torch.inf, 0.0], [0.0, 0.0, 0.0]])
+    model = torch.tensor([[0.0, 5.0, -torch.inf], [0.0, 0.0, -torch.inf]])
+    bits = kl_bits(base, model)
+    assert bits.isinf().all()
+    assert kl_bits(base, base).tolist() == [0, 0]

@@ -78,8 +78,8 @@ class Differences:
         r = _correlation(*self.surprisal_2N[:, known])
         return (
             f"{self.names[0]} at step {a.step:,.0f} ({a.surprisal:.3f} bits) and {self.names[1]} at step {b.step:,.0f} "
-            f"({b.surprisal:.3f} bits), {where[self.at]}: {far:.1%} of the tokens differ by more than {FAR_BITS:g} bit; "
-            f"r = {r:.3f} over tokens"
+            f"({b.surprisal:.3f} bits), {where[self.at]}: {far:.1%} of the tokens differ by more than {FAR_BITS:g} "
+            f"bit; r = {r:.3f} over tokens"
         )
 
     def by(self, label: str | None = None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.live.metrics import mean
 from curvewatch.measures.against import ROSE_BITS, AgainstBase, chance_transitions
 from curvewatch.observation import Observation
 from curvewatch.tokens.items import ItemIndex
@@ -33,6 +34,7 @@ class AgainstMetrics:
             for name, label in labels.items()
             for value, chosen_N in _largest(label).items()
         ]
+        self._kl_N: NDArray[np.float32] | None = None
         self._items: dict[str, _Items] = {}
         for kind in spans.kinds:
             of_kind = spans.of_kind(kind)
@@ -42,15 +44,21 @@ class AgainstMetrics:
     def advance(self, observation: Observation) -> None:
         """Takes the next observation into the state."""
         self._base.update(observation.surprisal_bits, observation.correct)
+        self._kl_N = observation.kl_bits
         for items in self._items.values():
             items.advance(observation)
 
     def update(self) -> dict[str, float]:
         """The metrics after the last observation, keys as in `BASE_METRICS`."""
         found = {f"base/{name}": value for name, value in shares(self._base).items()}
+        kl_N = self._kl_N
+        if kl_N is not None:
+            found["base/kl_mean"] = mean(kl_N)
         for prefix, chosen_N in self._values:
             of_value = shares(self._base, chosen_N)
             found |= {f"{prefix}/base_{name}": of_value[name] for name in _OF_VALUES if name in of_value}
+            if kl_N is not None:
+                found[f"{prefix}/base_kl_mean"] = mean(kl_N[chosen_N])
         for kind, items in self._items.items():
             found |= {f"item/{kind}/base_{name}": value for name, value in items.metrics().items()}
         return found

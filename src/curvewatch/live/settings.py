@@ -44,6 +44,8 @@ class Live:
             (a PEFT model without its adapters), a model, another run's file (its last row), or an array of surprisal,
             bits, shape [N]; a dict by name of the set where there are several. None: none, unless the token set has
             one (`TokenSet.with_reference`).
+        kl: Also measure how far the model's predictions have gone from those of the base, which must be a model or
+            "adapters off": exact, at the price of a forward pass of the base for each of the model's.
         batch_ids: `batch_ids(batch) -> ids` or `(ids, mask)`: the token ids in a batch, for counting them, where a
             batch is not a dict with "input_ids".
         report: At the end write the report page beside the run file (`<name>.report.html`) and log it to W&B, if a
@@ -64,6 +66,7 @@ class Live:
     table_rows: int = 50
     prompts: Prompts | None = None
     reference: Any = None
+    kl: bool = False
     batch_ids: Callable[[Any], Any] | None = None
     report: bool = True
     artifact: bool = False

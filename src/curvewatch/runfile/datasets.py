@@ -62,6 +62,8 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     without_texts = ("target_text", "vocabulary_id", "vocabulary_text")
     wanted = [*layout.STEPS, *layout.SEEN, *layout.CURVES, *layout.TOKENS]
     flags_V = tokens.annotations.boundary
+    if record.kl:
+        wanted += layout.BASE_KL
     if flags_V is not None:
         extents["boundary_id"] = len(flags_V)
         wanted += layout.BOUNDARY
@@ -260,6 +262,8 @@ def append_row(group: h5py.Group, row: Row, observation: Observation, counts_D: 
             "seconds": row.seconds,
             "time": row.time,
         }
+    if "base_kl" in group:
+        values["base_kl"] = np.nan if observation.kl_bits is None else observation.kl_bits
     if "boundary" in group:
         values["boundary"] = np.nan if observation.boundary_bits is None else observation.boundary_bits
     if "training_count" in group:

@@ -60,6 +60,13 @@ BOUNDARY = (
         "boundary_kind", ("boundary_id",), "uint8", "1", "bit 1: it begins a word, bit 2: behind it anything does"
     ),
 )  # fmt: skip
+# Measured only where a base model runs beside the live one.
+BASE_KL = (
+    Dataset(
+        "base_kl", ("step", "token"), "float32", "bit",
+        "how far the prediction has gone from the base's: Kullback-Leibler divergence (with kl)", True,
+    ),
+)  # fmt: skip
 STEPS = (
     Dataset("step", ("step",), "int64", "1", "updates done when the row was scored", grows=True),
     Dataset("seconds", ("step",), "float32", "s", "wall time of scoring the row", grows=True),
@@ -156,7 +163,7 @@ ANNOTATIONS = (*TEXTS, *LABELS, *SPANS, *REFERENCE)
 # Those that are written over when annotations change.
 CHANGING_DIMS = ("label", "label_value", "span", "span_text_index")
 RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample", "saved_step", *CHANGING_DIMS)
-DATASETS = (*STEPS, *SEEN, *CURVES, *BOUNDARY, *TOKENS, *SAMPLES, *COUNTS, *ANNOTATIONS)
+DATASETS = (*STEPS, *SEEN, *CURVES, *BOUNDARY, *BASE_KL, *TOKENS, *SAMPLES, *COUNTS, *ANNOTATIONS)
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 
 # Attributes of a set's group (the root, if there is one set), and what they hold.

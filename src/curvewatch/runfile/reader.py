@@ -97,6 +97,13 @@ class Reader:
         return Curves(self, "boundary", np.float32) if there else None
 
     @property
+    def base_kl(self) -> Curves | None:
+        """Kullback-Leibler divergence from the base's predictions, bits, [T, N]; None if not measured."""
+        with refused(self.path), self.group() as group:
+            there = "base_kl" in group
+        return Curves(self, "base_kl", np.float32) if there else None
+
+    @property
     def steps(self) -> NDArray[np.int64]:
         """Scored steps so far, ascending, shape [T]."""
         return self._read("step")

@@ -38,12 +38,14 @@ class SetRecord:
         model_vocab_size: Outputs of the model; chance is their log2.
         scorer: Settings of the scorer (road, batch size, precision).
         counted: How often its targets occur; None if that is not asked for.
+        kl: Whether rows come with the divergence from a base.
     """
 
     tokens: TokenSet
     model_vocab_size: int
     scorer: Mapping[str, Any]
     counted: Counted | None = None
+    kl: bool = False
 
     @property
     def chance(self) -> float:

@@ -40,7 +40,17 @@ _OPTIONAL = (
     "due_step",
     "skipped_step",
     "skipped_why",
-    *(one.name for one in (*layout.SEEN, *layout.BOUNDARY, *layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS)),
+    *(
+        one.name
+        for one in (
+            *layout.SEEN,
+            *layout.BOUNDARY,
+            *layout.BASE_KL,
+            *layout.SAMPLES,
+            *layout.COUNTS,
+            *layout.ANNOTATIONS,
+        )
+    ),
 )
 _OPTIONAL_ATTRIBUTES = ("max_overhead", "weights", "texts", "reference")
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")

@@ -14,6 +14,7 @@ from torch import nn
 from curvewatch.errors import ScoringError
 from curvewatch.observation import Observation
 from curvewatch.scoring import ranks
+from curvewatch.scoring.base import BaseLogits, kl_bits
 from curvewatch.scoring.batches import Batch, Batches
 from curvewatch.scoring.boundary import BoundaryScorer
 from curvewatch.scoring.kernels import Kernel, kernel_for
@@ -62,6 +63,8 @@ class Scorer:
         self._forward = forward
         self._road: Road = full
         self._kernel: Kernel = score_logits
+        # Set where the divergence from a base is measured, too.
+        self.base: BaseLogits | None = None
         flags_V = tokens.annotations.boundary
         self._boundary = BoundaryScorer(flags_V) if flags_V is not None else None
         self._window: Window | None = None
@@ -126,7 +129,7 @@ class Scorer:
             self.prepare(model, self._around)
         assert self._window is not None
         while True:
-            n_scores = 3 if self._boundary is None else 4
+            n_scores = 3 + (self._boundary is not None) + (self.base is not None)
             scores_KN = torch.zeros(n_scores, len(self.tokens), dtype=torch.float32)
             failure: BaseException | None = None
             try:
@@ -148,7 +151,8 @@ class Scorer:
             self._shrink(model)
         total = ranks.sum_in_place(scores_KN).numpy()
         boundary = total[3].copy() if self._boundary is not None else None
-        return Observation(total[0].copy(), total[1] > 0, total[2].copy(), boundary)
+        kl = total[-1].copy() if self.base is not None else None
+        return Observation(total[0].copy(), total[1] > 0, total[2].copy(), boundary, kl)
 
     def time_pass(self, model: nn.Module, batches: int = 3) -> float:
         """Seconds that `score` will take, from a few of its batches (each rank times its own)."""
@@ -187,13 +191,22 @@ class Scorer:
         return Batches(self.tokens, size, boundary=self._boundary is not None)
 
     def _scores(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Shape [3 or 4, scored tokens of the batch]."""
+        """Scores, change of boundaries, divergence from a base: shape [3 to 5, scored tokens of the batch]."""
         logits_nV = self._road(model, batch)
         scores_3n = self._kernel(logits_nV, batch.target)
-        if self._boundary is None:
-            return scores_3n
-        assert batch.own is not None
-        return torch.cat([scores_3n[:, batch.own], self._boundary.change(logits_nV, batch)[None]])
+        parts = [scores_3n if batch.own is None else scores_3n[:, batch.own]]
+        if self._boundary is not None:
+            parts.append(self._boundary.change(logits_nV, batch)[None])
+        if self.base is not None:
+            kl_n = kl_bits(self.base(batch), logits_nV)
+            parts.append((kl_n if batch.own is None else kl_n[batch.own])[None])
+        return torch.cat(parts) if len(parts) > 1 else scores_3n
+
+    def logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Logits of a batch's wanted places, shape [n, V], in the window of the model that was prepared."""
+        assert self._window is not None
+        with self._window.open():
+            return self._road(unwrap(model), batch)
 
     def _pass(self, model: nn.Module, scores_KN: torch.Tensor) -> None:
         assert isinstance(self.batch_size, int)

@@ -67,7 +67,9 @@ def open_file(
     if ranks.rank() == 0:
         try:
             records = {
-                name: SetRecord(one.tokens, one.prepared.vocab_size, one.settings, counting.record_of(name))
+                name: SetRecord(
+                    one.tokens, one.prepared.vocab_size, one.settings, counting.record_of(name), one.base is not None
+                )
                 for name, one in scorers.items()
             }
             keeper = Keeper(path, records, plan, given, live, step, again)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from curvewatch.errors import TokenSetMismatchError, brief
+from curvewatch.errors import ScoringError, TokenSetMismatchError, brief
 from curvewatch.runfile.reader import Reader
+from curvewatch.scoring.base import adapters_off
+from curvewatch.scoring.batches import Batch
 from curvewatch.scoring.scorer import Scorer
 from curvewatch.scoring.undisturbed import Around, unwrap
 from curvewatch.tokens.reference import FIRST, Reference
@@ -23,8 +25,13 @@ ADAPTERS_OFF = "adapters off"
 EXPECTED = f"{FIRST!r}, {ADAPTERS_OFF!r}, a model, the path of a run file, or an array of surprisal"
 
 
-def check_reference(given: Any, sets: Mapping[str, TokenSet]) -> None:
+def check_reference(given: Any, sets: Mapping[str, TokenSet], *, kl: bool = False) -> None:
     """Refuses what can be no reference, before anything is scored.
+
+    Args:
+        given: `Live.reference`.
+        sets: By name.
+        kl: Whether the divergence from it is asked for, which takes a model.
 
     Raises:
         TypeError: If it is nothing of that kind.
@@ -32,12 +39,23 @@ def check_reference(given: Any, sets: Mapping[str, TokenSet]) -> None:
         FileNotFoundError: If there is no such run file.
         TokenSetMismatchError: If a run file holds another set.
     """
-    for name, one in _by_set(given, sets).items():
+    by_set = _by_set(given, sets)
+    models = [
+        one for one in by_set.values() if isinstance(one, nn.Module) or (isinstance(one, str) and one == ADAPTERS_OFF)
+    ]
+    if kl and not models:
+        raise ValueError(
+            f"kl=True: the divergence from a base takes its whole prediction. Give a model, or {ADAPTERS_OFF!r}, as "
+            "reference=."
+        )
+    for name, one in by_set.items():
         if not (one is None or isinstance(one, nn.Module) or (isinstance(one, str) and one in (FIRST, ADAPTERS_OFF))):
             _read(one, sets[name], name)
 
 
-def with_references(given: Any, scorers: Mapping[str, Scorer], model: nn.Module, around: Around) -> None:
+def with_references(
+    given: Any, scorers: Mapping[str, Scorer], model: nn.Module, around: Around, *, kl: bool = False
+) -> None:
     """Puts a reference beside each scorer's token set; models are scored. A collective on several ranks.
 
     Args:
@@ -45,10 +63,11 @@ def with_references(given: Any, scorers: Mapping[str, Scorer], model: nn.Module,
         scorers: Prepared for `model`; their sets are annotated.
         model: The live model, before the first update.
         around: The host's precision context.
+        kl: Whether the divergence from the base is measured at each row.
 
     Raises:
         ValueError: If adapters are to be off in a model that has none.
-        ScoringError: If a base model does not fit.
+        ScoringError: If a base model does not fit, or has another vocabulary where the divergence is asked for.
     """
     sets = {name: scorer.tokens for name, scorer in scorers.items()}
     for name, one in _by_set(given, sets).items():
@@ -58,10 +77,21 @@ def with_references(given: Any, scorers: Mapping[str, Scorer], model: nn.Module,
         if isinstance(one, str) and one == FIRST:
             reference = Reference(FIRST)
         elif isinstance(one, str) and one == ADAPTERS_OFF:
-            with _adapters_off(model):
+            with adapters_off(unwrap(model)):
                 reference = _scored(scorers[name], model, "the model without its adapters")
+            if kl:
+                scorers[name].base = partial(_without_adapters, scorers[name], model)
         elif isinstance(one, nn.Module):
-            reference = _scored(_beside(scorers[name], one, around), one, type(one).__name__)
+            beside = _beside(scorers[name], one, around)
+            reference = _scored(beside, one, type(one).__name__)
+            if kl:
+                outputs, own = beside.prepared.vocab_size, scorers[name].prepared.vocab_size
+                if outputs != own:
+                    raise ScoringError(
+                        f"kl=True: the base has {outputs:,} outputs, the model {own:,}. Their predictions can be compared "
+                        "only over one vocabulary; leave kl out."
+                    )
+                scorers[name].base = partial(beside.logits, one)
         else:
             reference = _read(one, tokens, name)
         scorers[name].tokens = tokens.with_annotations(replace(tokens.annotations, reference=reference))
@@ -132,12 +162,6 @@ def _beside(scorer: Scorer, base: nn.Module, around: Around) -> Scorer:
     return beside
 
 
-def _adapters_off(model: nn.Module) -> AbstractContextManager[Any]:
-    off = getattr(unwrap(model), "disable_adapter", None)
-    if off is None:
-        raise ValueError(
-            f"reference={ADAPTERS_OFF!r}: the model ({type(unwrap(model)).__name__}) has no adapters to switch off. "
-            'Give a PEFT model, or reference="first".'
-        )
-    found: AbstractContextManager[Any] = off()
-    return found
+def _without_adapters(scorer: Scorer, model: nn.Module, batch: Batch) -> Any:
+    with adapters_off(unwrap(model)):
+        return scorer.logits(model, batch)

@@ -108,7 +108,7 @@ class Watch:
         self.tokens = named_sets(tokens)
         self.live = live or Live()
         self._given = given_for(self.live, self.tokens)
-        check_reference(self.live.reference, self.tokens)
+        check_reference(self.live.reference, self.tokens, kl=self.live.kl)
         self.path = whole_path(path)
         self.max_steps = max_steps
         self.schedule = Schedule.of(schedule) if schedule is not None else None
@@ -223,7 +223,7 @@ class Watch:
         model = self._subject.model(model)
         for scorer in self._scorers.values():
             scorer.prepare(model, around)
-        with_references(self.live.reference, self._scorers, model, around)
+        with_references(self.live.reference, self._scorers, model, around, kl=self.live.kl)
         if self.live.prompts is not None:
             # Where a model's configuration names no limit, no more is fed to it than scoring does.
             context = max(one.context for one in self.tokens.values()) - 1

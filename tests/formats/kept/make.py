@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 STEPS = (0, 5, 7)
+SCORES = ("surprisal_bits", "correct", "entropy_bits")
 N = 9
 TEXTS = {1: " the", 2: " sea", 3: "<b>", 4: "ä", 5: "\n"}
 
@@ -68,7 +69,9 @@ def write(path: Path, *, whole: bool) -> None:
     counted = (
         Counted(np.unique(tokens.target), np.array([9.0, 8, 7, 6, 5]), training=True) if whole and Counted else None
     )
-    record = known(SetRecord, tokens=tokens, model_vocab_size=16, scorer={"batch_size": 4}, counted=counted)
+    record = known(
+        SetRecord, tokens=tokens, model_vocab_size=16, scorer={"batch_size": 4}, counted=counted, kl=corrected
+    )
     planned = {"planned_steps": np.array([0, 5, 6, 9]), "schedule": "kept"}
     plan = known(
         RunPlan, max_steps=10, **planned, provenance={"host": {"name": "kept"}},
@@ -80,7 +83,10 @@ def write(path: Path, *, whole: bool) -> None:
         counts = {"eval": np.arange(5) + step} if counted is not None else {}
         seen = Seen(100.0 * step, 70.0 * step, 400.0 * step) if Seen else None
         boundary = [(np.arange(N) / 10 - step).astype(np.float32)] if corrected else []
-        row |= {"observations": {"eval": Observation(*values(step), *boundary)}, "counts": counts}
+        seen_of = known(Observation, **dict(zip(SCORES, values(step), strict=True)),
+                        boundary_bits=boundary[0] if boundary else None,
+                        kl_bits=np.full(N, step / 10, np.float32) if corrected else None)  # fmt: skip
+        row |= {"observations": {"eval": seen_of}, "counts": counts}
         row |= {"tokens_seen": 100.0 * step, "seen": seen}
         file.append(known(Row, **row))
         if whole and step == 5 and hasattr(file, "save_counts"):
