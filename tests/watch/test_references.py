@@ -265,6 +265,7 @@ def test_kl_is_exact(boundary: bool, tmp_path: Path) -> None:
     logged = train(tmp_path / "curves.h5", base, given=given, live={"kl": True}, copies=copies)
     run = open_run(tmp_path / "curves.h5")
     assert run.base_kl is not None
+    assert run.against().by().loc["all tokens", "kl"] == pytest.approx(run.base_kl[-1].mean(), rel=1e-5)
     for t, step in enumerate(run.steps.tolist()):
         model = PlainLM()
         model.load_state_dict(copies[step])

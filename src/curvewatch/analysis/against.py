@@ -44,6 +44,7 @@ class Against:
         gained_N: At the last step.
         regained_N: At the last step.
         base_surprisal_N: Of the base, bits.
+        kl_N: Divergence from the base's prediction at the last step, bits; None where it was not measured.
     """
 
     run: Reader
@@ -59,6 +60,7 @@ class Against:
     gained_N: NDArray[np.bool_]
     regained_N: NDArray[np.bool_]
     base_surprisal_N: NDArray[np.float32]
+    kl_N: NDArray[np.float32] | None = None
 
     def __repr__(self) -> str:
         if not len(self.steps_T):
@@ -72,7 +74,7 @@ class Against:
         """A pandas DataFrame of the last step: one row for all tokens, or for each value of a label.
 
         Columns: tokens, base_surprisal and change (bits, means), worse, lost, gained, regained (shares of the row's
-        tokens). Needs `curvewatch[analysis]`.
+        tokens), and kl (bits, mean) where it was measured. Needs `curvewatch[analysis]`.
 
         Args:
             label: Of the token set; None for all tokens.
@@ -101,6 +103,7 @@ class Against:
             "base_surprisal": float(np.mean(self.base_surprisal_N[chosen_N], dtype=np.float64)),
             "change": float(change_n[known].mean()) if known.any() else float("nan"),
             **{name: float(np.count_nonzero(truth)) / n for name, truth in shares.items()},
+            **({"kl": float(np.nanmean(self.kl_N[chosen_N]))} if self.kl_N is not None else {}),
         }
 
     def to_pandas(self) -> Any:
@@ -197,6 +200,7 @@ def against(run: Reader, base: Reader | Reference | None = None) -> Against:
         gained_N=gained_N,
         regained_N=regained_N,
         base_surprisal_N=np.asarray(state.surprisal_N, np.float32),
+        kl_N=run.base_kl[len(moment) - 1] if run.base_kl is not None and base is None else None,
     )
 
 

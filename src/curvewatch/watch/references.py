@@ -49,7 +49,7 @@ def check_reference(given: Any, sets: Mapping[str, TokenSet], *, kl: bool = Fals
             "reference=."
         )
     for name, one in by_set.items():
-        if not (one is None or isinstance(one, nn.Module) or (isinstance(one, str) and one in (FIRST, ADAPTERS_OFF))):
+        if not (one is None or isinstance(one, nn.Module) or _is(one, FIRST) or _is(one, ADAPTERS_OFF)):
             _read(one, sets[name], name)
 
 
@@ -74,9 +74,9 @@ def with_references(
         if one is None:
             continue
         tokens = sets[name]
-        if isinstance(one, str) and one == FIRST:
+        if _is(one, FIRST):
             reference = Reference(FIRST)
-        elif isinstance(one, str) and one == ADAPTERS_OFF:
+        elif _is(one, ADAPTERS_OFF):
             with adapters_off(unwrap(model)):
                 reference = _scored(scorers[name], model, "the model without its adapters")
             if kl:
@@ -88,13 +88,17 @@ def with_references(
                 outputs, own = beside.prepared.vocab_size, scorers[name].prepared.vocab_size
                 if outputs != own:
                     raise ScoringError(
-                        f"kl=True: the base has {outputs:,} outputs, the model {own:,}. Their predictions can be compared "
-                        "only over one vocabulary; leave kl out."
+                        f"kl=True: the base has {outputs:,} outputs, the model {own:,}. Their predictions can be "
+                        "compared only over one vocabulary; leave kl out."
                     )
                 scorers[name].base = partial(beside.logits, one)
         else:
             reference = _read(one, tokens, name)
         scorers[name].tokens = tokens.with_annotations(replace(tokens.annotations, reference=reference))
+
+
+def _is(given: Any, word: str) -> bool:
+    return isinstance(given, str) and given == word
 
 
 def _by_set(given: Any, sets: Mapping[str, TokenSet]) -> dict[str, Any]:
