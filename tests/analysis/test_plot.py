@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from curvewatch import open_run
-from curvewatch.analysis.figures import FIGURES
-from tests.support.files import write
+from curvewatch import TokenSet, open_run
+from curvewatch.analysis.figures import FIGURES, figures
+from curvewatch.analysis.findings import gather_findings
+from tests.support.files import row, start, write
+from tests.support.tokenizers import tokenizer_of
 
 PNG = b"\x89PNG"
 
@@ -70,3 +73,16 @@ def test_pyplot_is_not_loaded(tmp_path: Path) -> None:
         [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "curves.h5")], capture_output=True, text=True
     )
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_nothing_to_draw_yet_of_labels_and_pairs(tmp_path: Path) -> None:
+    tokens = TokenSet.from_pairs([("a cat sat", "a cats sat")], tokenizer_of("GPT-2, transformers"), bos=0)
+    tokens = tokens.label("even", np.arange(len(tokens)) % 2 == 0)
+    file = start(tmp_path / "curves.h5", tokens)
+    file.append(row(0, len(tokens)))
+    file.close()
+    run = open_run(tmp_path / "curves.h5")
+    assert {path.stem for path in figures(gather_findings([run]), tmp_path / "figures", ("png",))} >= {"label_even"}
+    kind = run.tokens.spans.kinds[0]
+    for name in ("label:even", f"items:{kind}"):
+        assert "no observation after step 0" in [t.get_text() for t in run.plot(name).texts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curvewatch.measures.against import AgainstBase, chance_transitions
+from curvewatch.measures.against import AgainstBase, chance_transitions, item_transitions
 
 
 def test_transitions_by_hand() -> None:
@@ -60,3 +60,24 @@ def test_chance_at_its_ends() -> None:
     assert chance_transitions(1.0, 1.0, 0.5) == 0
     assert chance_transitions(0.1, 0.2, 0.5) == 0.25, "worse than guessing is guessing"
     assert chance_transitions(0.5, 0.5, 1.0) == 0
+
+
+def test_what_is_not_finite_is_neither_lost_nor_gained() -> None:
+    base = AgainstBase(np.array([1.0, 1, 1, 1]), np.array([True, True, False, False]))
+    base.update(np.array([3.0, np.nan, np.inf, 0.5]), np.array([False, False, True, True]))
+    assert base.lost_N.tolist() == [True, False, False, False]
+    assert base.gained_N.tolist() == [False, False, False, True]
+    assert base.shares() == {
+        "change_mean": 0.75, "worse_share": 0.5, "lost_share": 0.5, "gained_share": 0.5, "regained_share": 0.0,
+    }  # fmt: skip
+    assert base.shares(np.array([False, True, True, False])) == {}
+    base.update(np.full(4, np.nan), np.zeros(4, bool))
+    assert base.shares() == {}
+    base.update(np.ones(4), np.array([True, True, False, False]))
+    assert base.shares()["regained_share"] == 0.25, "only what was lost, not what was not known for a while"
+
+
+def test_items_that_are_not_finite_are_left_out() -> None:
+    found = item_transitions(np.array([1.0, 1, -1, np.nan]), np.array([-1.0, np.nan, 1, 1]), 0.5)
+    assert (found["lost_share"], found["gained_share"]) == (0.5, 0.5)
+    assert item_transitions(np.array([np.nan]), np.array([1.0]), 0.5) == {}

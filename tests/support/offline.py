@@ -12,6 +12,10 @@ from typing import Any
 
 def records(folder: Path, kind: str) -> list[dict[str, Any]]:
     """Records of one kind, of the one offline run in `folder`."""
+    import wandb
+
+    if wandb.run is None:
+        wandb.teardown()  # a run can be ended before its file is whole: up to 0.19 always, in 0.31 now and then
     (run,) = (folder / "wandb").glob("offline-run-*")
     if find_spec("wandb.sdk.internal.datastore") is not None:
         return _read_by_python(run, kind)

@@ -93,8 +93,6 @@ def finished_wandb(folder: Path, axis: str) -> Points:
     import wandb
 
     wandb.finish()
-    if find_spec("wandb.sdk.internal.datastore") is not None:
-        wandb.teardown()  # up to 0.19 a run is ended before its file is whole
     return on_axis(rows(folder), axis)
 
 

@@ -17,7 +17,7 @@ from curvewatch.analysis.moment import Moment
 from curvewatch.analysis.select import label_named
 from curvewatch.analysis.units import Units
 from curvewatch.errors import TokenSetMismatchError
-from curvewatch.measures.against import ROSE_BITS, AgainstBase, chance_transitions
+from curvewatch.measures.against import ROSE_BITS, AgainstBase, item_transitions
 from curvewatch.runfile.reader import Reader
 from curvewatch.tokens.reference import FIRST, Reference
 
@@ -74,7 +74,7 @@ class Against:
         """A pandas DataFrame of the last step: one row for all tokens, or for each value of a label.
 
         Columns: tokens, base_surprisal and change (bits, means), worse, lost, gained, regained (shares of the row's
-        tokens), and kl (bits, mean) where it was measured. Needs `curvewatch[analysis]`.
+        tokens whose change is known), and kl (bits, mean) where it was measured. Needs `curvewatch[analysis]`.
 
         Args:
             label: Of the token set; None for all tokens.
@@ -91,18 +91,18 @@ class Against:
         return pandas.DataFrame(list(rows.values()), index=pandas.Index(list(rows), name=label))
 
     def _row(self, chosen_N: NDArray[np.bool_]) -> dict[str, float]:
-        n = int(np.count_nonzero(chosen_N))
         change_n = self.change_N[chosen_N]
         known = np.isfinite(change_n)
-        shares = {"worse": change_n > ROSE_BITS}
+        truths = {"worse": change_n > ROSE_BITS}
         if np.isfinite(self.lost_share_T).any():
-            shares |= {"lost": self.lost_N[chosen_N], "gained": self.gained_N[chosen_N],
+            truths |= {"lost": self.lost_N[chosen_N], "gained": self.gained_N[chosen_N],
                        "regained": self.regained_N[chosen_N]}  # fmt: skip
+        shares = {name: float(truth[known].mean()) if known.any() else float("nan") for name, truth in truths.items()}
         return {
-            "tokens": n,
+            "tokens": int(np.count_nonzero(chosen_N)),
             "base_surprisal": float(np.mean(self.base_surprisal_N[chosen_N], dtype=np.float64)),
             "change": float(change_n[known].mean()) if known.any() else float("nan"),
-            **{name: float(np.count_nonzero(truth)) / n for name, truth in shares.items()},
+            **shares,
             **({"kl": float(np.nanmean(self.kl_N[chosen_N]))} if self.kl_N is not None else {}),
         }
 
@@ -137,19 +137,14 @@ class Against:
         now_I = items.margin()[-1]
         before_I = items.margin_of(units.spans.sums(self.base_surprisal_N))
         known = np.isfinite(now_I) & np.isfinite(before_I)
-        before, now = before_I[known] > 0, now_I[known] > 0
         if not known.any():
             return {"items": 0.0}
-        lost, gained = float((before & ~now).mean()), float((~before & now).mean())
-        by_chance = chance_transitions(float(before.mean()), float(now.mean()), items.chance)
+        shares = item_transitions(before_I, now_I, items.chance)
         return {
             "items": float(np.count_nonzero(known)),
-            "base_accuracy": float(before.mean()),
-            "accuracy": float(now.mean()),
-            "lost": lost,
-            "gained": gained,
-            "lost_beyond_chance": max(0.0, lost - by_chance),
-            "gained_beyond_chance": max(0.0, gained - by_chance),
+            "base_accuracy": float((before_I[known] > 0).mean()),
+            "accuracy": float((now_I[known] > 0).mean()),
+            **{name.replace("_share", ""): share for name, share in shares.items()},
         }
 
 
@@ -208,8 +203,14 @@ def in_words(found: Against) -> str:
     """What it cost, in two or three sentences, each with its numbers."""
     base = "its first row" if found.base == FIRST else found.base
     change = float(found.change_mean_T[-1])
+    known = int(np.isfinite(found.change_N).sum())
+    at = f"At step {int(found.steps_T[-1]):,}, against {base}"
+    if not known:
+        return f"{at}: no token's surprisal is finite in both, so there is nothing to say."
+    left_out = len(found.change_N) - known
     told = [
-        f"At step {int(found.steps_T[-1]):,}, against {base}: {len(found.change_N):,} tokens cost {abs(change):.3f} "
+        f"{at}: {known:,} tokens{f' ({left_out:,} are not finite and left out)' if left_out else ''} cost "
+        f"{abs(change):.3f} "
         f"bits {'more' if change > 0 else 'less'} each on average; {found.worse_share_T[-1]:.1%} of them cost over "
         f"{ROSE_BITS:g} bit more."
     ]
@@ -225,12 +226,12 @@ def in_words(found: Against) -> str:
 
 def _extremes(found: Against) -> list[str]:
     """The values of labels that lost most, where they lost clearly more than all tokens together."""
-    n_all = len(found.lost_N)
-    overall = np.count_nonzero(found.lost_N) / n_all
+    known_N = np.isfinite(found.change_N)
+    overall = np.count_nonzero(found.lost_N) / np.count_nonzero(known_N)
     worst: list[tuple[float, str]] = []
     for name, label in found.run.tokens.labels.items():
         for v, value in enumerate(label.values):
-            chosen_N = label.codes == v
+            chosen_N = (label.codes == v) & known_N
             n = int(np.count_nonzero(chosen_N))
             if n < LEAST_TOKENS:
                 continue
@@ -258,11 +259,8 @@ def _reference(run: Reader, base: Reader | Reference | None) -> Reference:
 
 
 def _shares(state: AgainstBase) -> tuple[float, ...]:
-    known = np.isfinite(state.change_N)
-    n = len(state.change_N)
-    change = float(state.change_N[known].mean()) if known.any() else float("nan")
-    worse = float(np.count_nonzero(state.change_N > ROSE_BITS)) / n
-    if not state.knows_correct:
-        return (change, worse, float("nan"), float("nan"), float("nan"))
-    of = (state.lost_N, state.gained_N, state.regained_N)
-    return (change, worse, *(float(np.count_nonzero(truth_N)) / n for truth_N in of))
+    found = state.shares()
+    return tuple(
+        found.get(name, float("nan"))
+        for name in ("change_mean", "worse_share", "lost_share", "gained_share", "regained_share")
+    )

@@ -95,20 +95,20 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
         ImportError: Without matplotlib.
         ValueError: If there is no such figure or label, or not of one run.
     """
+    # With step 0 alone, or nothing, there is no axis of steps to draw on.
+    empty = all((one.moment.steps_T <= 0).all() for one in findings.runs)
     if name.startswith("label:"):
         (curves,) = label_curves(findings.runs[0].moment, [name.removeprefix("label:")])
-        return _drawn(lambda figure: _label(figure, findings, curves), (WIDTH, 2.2))
+        return _drawn(_nothing if empty else lambda figure: _label(figure, findings, curves), (WIDTH, 2.2))
     if name.startswith("items:"):
         units = Units(findings.runs[0].run, name.removeprefix("items:"))
-        return _drawn(lambda figure: _items(figure, units), (WIDTH, 2.2))
+        return _drawn(_nothing if empty else lambda figure: _items(figure, units), (WIDTH, 2.2))
     if name not in FIGURES:
         raise ValueError(f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, label:NAME and items:KIND.")
     if name == "cross_run" and findings.comparison is None:
         raise ValueError(
             "name='cross_run': it compares runs. Give several of one token set: run.plot('cross_run', other)."
         )
-    # With step 0 alone, or nothing, there is no axis of steps to draw on.
-    empty = all((one.moment.steps_T <= 0).all() for one in findings.runs)
     draw, size = FIGURES[name]
     return _drawn(_nothing if empty else lambda figure: draw(figure, findings), size)
 

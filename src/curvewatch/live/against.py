@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.live.metrics import mean
-from curvewatch.measures.against import ROSE_BITS, AgainstBase, chance_transitions
+from curvewatch.measures.against import AgainstBase, item_transitions
 from curvewatch.observation import Observation
 from curvewatch.tokens.items import ItemIndex
 from curvewatch.tokens.labels import MANY_VALUES, Label
@@ -50,12 +50,12 @@ class AgainstMetrics:
 
     def update(self) -> dict[str, float]:
         """The metrics after the last observation, keys as in `BASE_METRICS`."""
-        found = {f"base/{name}": value for name, value in shares(self._base).items()}
+        found = {f"base/{name}": value for name, value in self._base.shares().items()}
         kl_N = self._kl_N
         if kl_N is not None:
             found["base/kl_mean"] = mean(kl_N)
         for prefix, chosen_N in self._values:
-            of_value = shares(self._base, chosen_N)
+            of_value = self._base.shares(chosen_N)
             found |= {f"{prefix}/base_{name}": of_value[name] for name in _OF_VALUES if name in of_value}
             if kl_N is not None:
                 found[f"{prefix}/base_kl_mean"] = mean(kl_N[chosen_N])
@@ -65,27 +65,6 @@ class AgainstMetrics:
 
 
 _OF_VALUES = ("change_mean", "lost_share", "gained_share")
-
-
-def shares(base: AgainstBase, chosen_N: NDArray[np.bool_] | None = None) -> dict[str, float]:
-    """Mean change, and the shares of tokens that became worse, were lost, gained, and regained.
-
-    Args:
-        base: After an observation.
-        chosen_N: Of these tokens only; None: of all.
-    """
-    change_n = base.change_N if chosen_N is None else base.change_N[chosen_N]
-    known = np.isfinite(change_n)
-    n = len(change_n)
-    found: dict[str, float] = {}
-    if known.any():
-        found["change_mean"] = float(change_n[known].mean())
-        found["worse_share"] = float(np.count_nonzero(change_n > ROSE_BITS) / n)
-    if base.knows_correct and n:
-        for name, truth_N in (("lost", base.lost_N), ("gained", base.gained_N), ("regained", base.regained_N)):
-            truth_n = truth_N if chosen_N is None else truth_N[chosen_N]
-            found[f"{name}_share"] = float(np.count_nonzero(truth_n) / n)
-    return found
 
 
 def _largest(label: Label) -> dict[str, NDArray[np.bool_]]:
@@ -113,25 +92,3 @@ class _Items:
     def metrics(self) -> dict[str, float]:
         assert self._before_I is not None
         return item_transitions(self._before_I, self._now_I, self._index.chance)
-
-
-def item_transitions(before_I: NDArray[Any], now_I: NDArray[Any], chance: float) -> dict[str, float]:
-    """Shares of items lost and gained, and the same less what guessing alone is expected to do.
-
-    Args:
-        before_I: Margins in the base, bits: right where above 0.
-        now_I: Margins now.
-        chance: Of guessing one.
-    """
-    known = np.isfinite(before_I) & np.isfinite(now_I)
-    if not known.any():
-        return {}
-    before, now = before_I[known] > 0, now_I[known] > 0
-    lost, gained = float((before & ~now).mean()), float((~before & now).mean())
-    by_chance = chance_transitions(float(before.mean()), float(now.mean()), chance)
-    return {
-        "lost_share": lost,
-        "gained_share": gained,
-        "lost_share_beyond_chance": max(0.0, lost - by_chance),
-        "gained_share_beyond_chance": max(0.0, gained - by_chance),
-    }

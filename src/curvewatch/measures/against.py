@@ -28,7 +28,7 @@ class AgainstBase:
 
     Attributes:
         change_N: Surprisal now less that of the base, bits; NaN where either is not finite.
-        lost_N: Right in the base, wrong now.
+        lost_N: Right in the base, wrong now; neither lost nor gained where the change is NaN.
         gained_N: Wrong in the base, right now.
         regained_N: Right in the base and now, and lost at some observation between.
     """
@@ -53,20 +53,48 @@ class AgainstBase:
             self.surprisal_N, self.correct_N = np.array(surprisal_N), correct_N.copy()
         with np.errstate(invalid="ignore"):
             change_N = np.asarray(surprisal_N, np.float64) - self.surprisal_N
-        self.change_N = np.where(np.isfinite(change_N), change_N, np.nan)
+        known_N = np.isfinite(change_N)
+        self.change_N = np.where(known_N, change_N, np.nan)
         if self.correct_N is None:
             return
-        self.lost_N = self.correct_N & ~correct_N
-        self.gained_N = ~self.correct_N & correct_N
+        self.lost_N = self.correct_N & ~correct_N & known_N
+        self.gained_N = ~self.correct_N & correct_N & known_N
         if self._ever_lost_N is None:
             self._ever_lost_N = np.zeros(len(correct_N), bool)
-        self.regained_N = self._ever_lost_N & correct_N
+        self.regained_N = self._ever_lost_N & correct_N & known_N
         self._ever_lost_N |= self.lost_N
 
     @property
     def knows_correct(self) -> bool:
         """Whether the base's first choices are known, so that tokens can be lost and gained."""
         return self.correct_N is not None
+
+    def shares(self, chosen_N: NDArray[np.bool_] | None = None) -> dict[str, float]:
+        """Mean change, and the shares of tokens that became worse, were lost, gained, and regained.
+
+        Args:
+            chosen_N: Of these tokens only; None: of all.
+
+        Returns:
+            `change_mean` in bits, `worse_share`, and where the base's first choices are known `lost_share`,
+            `gained_share`, `regained_share`: of the tokens whose change is known. Empty if there is none.
+        """
+        known_N = np.isfinite(self.change_N)
+        if chosen_N is not None:
+            known_N &= chosen_N
+        n = int(np.count_nonzero(known_N))
+        if not n:
+            return {}
+        found = {
+            "change_mean": float(self.change_N[known_N].mean()),
+            "worse_share": float(np.count_nonzero(self.change_N[known_N] > ROSE_BITS) / n),
+        }
+        if self.knows_correct:
+            states = {"lost": self.lost_N, "gained": self.gained_N, "regained": self.regained_N}
+            found |= {
+                f"{name}_share": float(np.count_nonzero(truth_N & known_N) / n) for name, truth_N in states.items()
+            }
+        return found
 
 
 def chance_transitions(accuracy_before: float, accuracy_now: float, chance: float) -> float:
@@ -88,3 +116,28 @@ def chance_transitions(accuracy_before: float, accuracy_now: float, chance: floa
         return 0.0
     guessed = min(1.0, min((1 - accuracy) / (1 - chance) for accuracy in (accuracy_before, accuracy_now)))
     return float(guessed * chance * (1 - chance))
+
+
+def item_transitions(before_I: NDArray[Any], now_I: NDArray[Any], chance: float) -> dict[str, float]:
+    """Shares of items lost and gained, and the same less what guessing alone is expected to do.
+
+    Args:
+        before_I: Margins in the base, bits: right where above 0.
+        now_I: Margins now.
+        chance: Of guessing one.
+
+    Returns:
+        Of the items whose margins are finite; empty if there is none.
+    """
+    known = np.isfinite(before_I) & np.isfinite(now_I)
+    if not known.any():
+        return {}
+    before, now = before_I[known] > 0, now_I[known] > 0
+    lost, gained = float((before & ~now).mean()), float((~before & now).mean())
+    by_chance = chance_transitions(float(before.mean()), float(now.mean()), chance)
+    return {
+        "lost_share": lost,
+        "gained_share": gained,
+        "lost_share_beyond_chance": max(0.0, lost - by_chance),
+        "gained_share_beyond_chance": max(0.0, gained - by_chance),
+    }
