@@ -88,6 +88,7 @@ class CurveWatchCallback(WatchCallback, Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """The batch is remembered: it is counted at its end, or by a checkpoint that another callback makes there."""
+        self.watch.before_batch(pl_module, batch)
         self._under_way, self._early = batch, False
 
     def on_train_batch_end(

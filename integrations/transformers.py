@@ -104,8 +104,8 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         self.warn_of_few_rows(
             f"logging_steps={args.logging_steps:g}" if by_steps else f'logging_strategy="{args.logging_strategy.value}"'
         )
-        if self.watch.counts is not None and trainer is not None:
-            self._count_batches(trainer)
+        if self.watch.wants_batches and trainer is not None:
+            self._count_batches(trainer, kwargs["model"])
         self.watch.observe(kwargs["model"], state.global_step, tokens_seen=_tokens_seen(args, state))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -166,7 +166,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         if handler is None:
             lost.append("metrics don't reach its reporters (report_to=) other than W&B")
         if trainer is None:
-            lost.append("the tokens it trains on are not counted (token_counts=)")
+            lost.append("what it trains on is not counted (token_counts=, exposures=, batches=)")
         if lost and ranks.rank() == 0:
             logger.warning(
                 "the Trainer was not found among the callers of on_train_begin (transformers %s): %s. The way out: "
@@ -176,7 +176,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
             )
         return trainer, handler
 
-    def _count_batches(self, trainer: Trainer) -> None:
+    def _count_batches(self, trainer: Trainer, live: Any) -> None:
         """Lets each batch be counted on its way into `training_step`.
 
         That is where a batch that is trained on passes exactly once, on each rank, outside of anything compiled. (A
@@ -189,6 +189,7 @@ class CurveWatchCallback(WatchCallback, TrainerCallback):
         def counted(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             # Left behind under another's wrapper it still passes batches on, but counts none twice.
             if self._counted[1] is counted:
+                watch.before_batch(live, inputs)
                 watch.count_batch(inputs)
             return original(model, inputs, *args, **kwargs)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from curvewatch.sampling.prompts import Prompts as Prompts
     from curvewatch.schedule import Schedule as Schedule
     from curvewatch.scoring.scorer import Scorer as Scorer
+    from curvewatch.tokens.fingerprints import fingerprints as fingerprints
+    from curvewatch.tokens.passages import Passages as Passages
     from curvewatch.tokens.tokenset import TokenSet as TokenSet
     from curvewatch.watch.watch import Watch as Watch
 
@@ -34,6 +36,7 @@ _ROOMS = {
     "ForeignFileError": "errors",
     "Live": "live",
     "Observation": "observation",
+    "Passages": "tokens.passages",
     "Prompts": "sampling.prompts",
     "Run": "analysis.run",
     "RunFile": "runfile",
@@ -44,6 +47,7 @@ _ROOMS = {
     "TokenSet": "tokens",
     "TokenSetMismatchError": "errors",
     "Watch": "watch",
+    "fingerprints": "tokens.fingerprints",
     "open_run": "analysis.run",
 }
 

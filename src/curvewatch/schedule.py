@@ -113,11 +113,13 @@ class Schedule:
         description: The rule as a person reads it; kept in the run file.
         first: Score step 0.
         last: Score the last step.
+        behind_exposures: So many steps behind each exposure of a passage are scored, too, and the one before it.
     """
 
     description: str
     first: bool = True
     last: bool = True
+    behind_exposures: int = 0
     _rules: tuple[StepRule, ...] = field(default=(), repr=False, compare=False)
     _logging: bool = field(default=False, repr=False)
 
@@ -135,7 +137,7 @@ class Schedule:
         """
         if not _is_whole(k) or k < 1:
             raise ValueError(f"k={brief(k)}: a whole number of at least 1 is expected.")
-        return cls(f"every {k} steps", first, last, (_Every(int(k)),))
+        return cls(f"every {k} steps", first, last, 0, (_Every(int(k)),))
 
     @classmethod
     def log(cls, per_decade: int = 10, *, first: bool = True, last: bool = True) -> Schedule:
@@ -151,7 +153,7 @@ class Schedule:
         """
         if not _is_positive(per_decade):
             raise ValueError(f"per_decade={brief(per_decade)}: a number above 0 is expected.")
-        return cls(f"{per_decade:g} steps per decade", first, last, (_Log(per_decade),))
+        return cls(f"{per_decade:g} steps per decade", first, last, 0, (_Log(per_decade),))
 
     @classmethod
     def steps(cls, steps: Iterable[int], *, first: bool = True, last: bool = True) -> Schedule:
@@ -164,7 +166,7 @@ class Schedule:
         if not listed or not all(_is_whole(s) and 0 <= s <= LARGEST_STEP for s in listed):
             raise ValueError(f"steps={brief(listed or steps)}: whole numbers of 0 or more are expected, at least one.")
         ascending = tuple(sorted({int(s) for s in listed}))
-        return cls(f"{len(ascending)} listed step{'s' * (len(ascending) != 1)}", first, last, (_Listed(ascending),))
+        return cls(f"{len(ascending)} listed step{'s' * (len(ascending) != 1)}", first, last, 0, (_Listed(ascending),))
 
     @classmethod
     def paper(
@@ -180,7 +182,7 @@ class Schedule:
         """
         if not (all(map(_is_positive, (s0, s1, t1))) and s0 < s1):
             raise ValueError(f"s0={brief(s0)}, s1={brief(s1)}, t1={brief(t1)}: 0 < s0 < s1 and t1 > 0 are expected.")
-        return cls(f"paper (s0={s0:g}, s1={s1:g}, t1={t1:g})", first, last, (_Paper(s0, s1, t1),))
+        return cls(f"paper (s0={s0:g}, s1={s1:g}, t1={t1:g})", first, last, 0, (_Paper(s0, s1, t1),))
 
     @classmethod
     def where(cls, scored: Callable[[int], bool], *, first: bool = True, last: bool = True) -> Schedule:
@@ -193,7 +195,21 @@ class Schedule:
         """
         if not callable(scored):
             raise ValueError(f"scored={brief(scored)}: a function of the step is expected.")
-        return cls(f"steps chosen by {getattr(scored, '__name__', 'a function')}", first, last, (_Where(scored),))
+        return cls(f"steps chosen by {getattr(scored, '__name__', 'a function')}", first, last, 0, (_Where(scored),))
+
+    @classmethod
+    def after_exposures(cls, n: int = 50, *, first: bool = True, last: bool = True) -> Schedule:
+        """The step before each update that is trained on a passage of `Live(exposures=...)`, and `n` steps behind it.
+
+        For a set of few probes, in a file of its own. Join it to another: `Schedule.after_exposures() |
+        Schedule.log(10)`. Ranks agree after each update on whether one of them has met a passage.
+
+        Raises:
+            ValueError: If `n` is less than 1.
+        """
+        if not _is_whole(n) or n < 1:
+            raise ValueError(f"n={brief(n)}: a whole number of at least 1 is expected.")
+        return cls(f"{n} steps behind each exposure", first, last, int(n))
 
     @classmethod
     def of(cls, value: object) -> Schedule:
@@ -223,6 +239,7 @@ class Schedule:
             f"{self.description}; {other.description}",
             self.first or other.first,
             self.last or other.last,
+            max(self.behind_exposures, other.behind_exposures),
             self._rules + other._rules,
             self._logging or other._logging,
         )

@@ -112,7 +112,7 @@ IDS, MASK = torch.tensor([[1, 2]]), torch.tensor([[1, 0]])
     ],
 )
 def test_where_the_ids_of_a_batch_are(batch: Any, mask: Any) -> None:
-    found, found_mask = batch_tokens(batch)
+    found, found_mask, _ = batch_tokens(batch)
     assert found is IDS
     assert found_mask is mask
 

@@ -144,6 +144,11 @@ SEEN_METRICS = {
     "words_seen": ("count", "words between blanks in them (with a tokenizer)"),
     "bytes_seen": ("byte", "UTF-8 bytes of their text (with a tokenizer)"),
 }
+# Behind the same, where passages are looked for in the batches.
+EXPOSURE_METRICS = {
+    "exposures": ("count", "occurrences of the passages in all batches that were trained on so far"),
+    "passages_seen_share": ("share", "of the passages that occurred in them"),
+}
 # Behind "curvewatch/text/", in W&B only.
 TEXT_TABLES = {"samples": ("table", "what the model wrote behind the prompts")}
 
@@ -167,5 +172,5 @@ SET_KEYS = {
 ALL_KEYS = {
     "curvewatch/<set>": SET_KEYS,
     "curvewatch/text": {**TEXT_METRICS, **TEXT_TABLES},
-    "curvewatch/watch": {**WATCH_METRICS, **SEEN_METRICS},
+    "curvewatch/watch": {**WATCH_METRICS, **SEEN_METRICS, **EXPOSURE_METRICS},
 }

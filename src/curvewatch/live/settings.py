@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from curvewatch.errors import brief
 from curvewatch.portable import arrived, leaving
 
 if TYPE_CHECKING:
     from curvewatch.corpus import NgramSurprisals
     from curvewatch.sampling.prompts import Prompts
+    from curvewatch.tokens.passages import Passages
 
 PathLike = str | os.PathLike[str]
 MOST_WATCHED = 50
@@ -46,7 +48,10 @@ class Live:
             one (`TokenSet.with_reference`).
         kl: Also measure how far the model's predictions have gone from those of the base, which must be a model or
             "adapters off": exact, at the price of a forward pass of the base for each of the model's.
-        batch_ids: `batch_ids(batch) -> ids` or `(ids, mask)`: the token ids in a batch, for counting them, where a
+        exposures: Passages to be found in what is trained on; when each occurred goes into the file.
+        batches: Remember what was trained on between two rows, by a fingerprint of each sequence (8 to 24 bytes of the
+            file each); a text is the name of the batch's own column of the sequences' numbers, which is kept as well.
+        batch_ids: `batch_ids(batch) -> ids`, `(ids, mask)` or `(ids, mask, labels)`: the token ids in a batch, where a
             batch is not a dict with "input_ids".
         report: At the end write the report page beside the run file (`<name>.report.html`) and log it to W&B, if a
             W&B run is active and `curvewatch[analysis]` is installed.
@@ -67,6 +72,8 @@ class Live:
     prompts: Prompts | None = None
     reference: Any = None
     kl: bool = False
+    exposures: Passages | None = None
+    batches: bool | str = False
     batch_ids: Callable[[Any], Any] | None = None
     report: bool = True
     artifact: bool = False
@@ -93,5 +100,9 @@ class Live:
                 f"watched={self.watched!r}: at most {MOST_WATCHED} tokens, as a number or as their indices; all curves "
                 "are in the run file."
             )
+        if self.exposures is not None and not hasattr(self.exposures, "forms"):
+            raise TypeError(f"exposures={brief(self.exposures)}: curvewatch.Passages(texts, tokenizer) is expected.")
+        if not isinstance(self.batches, (bool, str)):
+            raise TypeError(f"batches={brief(self.batches)}: True, False, or the name of a column of the batches.")
         if self.batch_ids is not None and not callable(self.batch_ids):
             raise TypeError(f"batch_ids={self.batch_ids!r}: a function batch_ids(batch) is expected.")

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 FORMAT = "curvewatch run"
 # 2: token counts and sampled texts. 3: entropy in 32 bits (netCDF4 ends the process at 16), `due_step`, `weights`.
 # 4: `tokens_seen`, which older code would not go on counting. 5: `boundary`, `words_seen`, `bytes_seen`, likewise.
+# 6: `trained_on`, likewise.
 # Files of earlier versions are read, and continued as they are.
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 DEFAULT_SET = "eval"
 PROVENANCE = "provenance"
+TRAINED_ON = "trained_on"
+"""The group of what was trained on, where that is followed; of the run, not of a set."""
 AVERAGED = "averaged"
 WEIGHTS = ("training", AVERAGED)
 """Which weights rows can be of; a file that doesn't say has those that were trained."""
@@ -160,9 +163,35 @@ REFERENCE = (
     Dataset("reference_correct", ("token",), "uint8", "1", "1 where it was the base's first choice, 2 if not known"),
 )
 ANNOTATIONS = (*TEXTS, *LABELS, *SPANS, *REFERENCE)
+# In the group `trained_on`: passages that are looked for in the batches, and the batches' sequences.
+EXPOSURES = (
+    Dataset("passage", ("passage",), "int32", "1", "index of the passage (with exposures)"),
+    Dataset("passage_name", ("passage",), TEXT, "", "its name"),
+    Dataset("passage_text", ("passage",), TEXT, "", "its text"),
+    Dataset("exposure", ("exposure",), "int32", "1", "index of the exposure"),
+    Dataset("exposure_step", ("exposure",), "int64", "1", "the update that was trained on it, counted from 1"),
+    Dataset("exposure_passage", ("exposure",), "int32", "1", "which passage"),
+    Dataset("exposure_count", ("exposure",), "int32", "1", "how often it stood in the batches of that update"),
+)
+TRAINED = (
+    Dataset("trained_step", ("trained_step",), "int64", "1", "the update of each sequence (with batches)"),
+    Dataset("trained_fingerprint", ("trained_step",), "uint64", "1", "64 bits that stand for its token ids"),
+    Dataset("trained_index", ("trained_step",), "int64", "1", "its own number in the data; -1 if not given"),
+)
+UNKNOWN = (
+    Dataset("unknown_first", ("unknown_first",), "int64", "1", "first update of a stretch that is not known"),
+    Dataset("unknown_last", ("unknown_first",), "int64", "1", "last update of it"),
+)
+TRAINED_ON_DATASETS = (*EXPOSURES, *TRAINED, *UNKNOWN)
+TRAINED_ON_ATTRIBUTES = {
+    "through": "the last update that all this tells of",
+    "passages_hash": "SHA-256 of the passages' names and texts",
+}
 # Those that are written over when annotations change.
 CHANGING_DIMS = ("label", "label_value", "span", "span_text_index")
-RESIZABLE_DIMS = ("planned_step", "skipped_step", "sample", "saved_step", *CHANGING_DIMS)
+RESIZABLE_DIMS = (
+    "planned_step", "skipped_step", "sample", "saved_step", "exposure", "trained_step", "unknown_first", *CHANGING_DIMS,
+)  # fmt: skip
 DATASETS = (*STEPS, *SEEN, *CURVES, *BOUNDARY, *BASE_KL, *TOKENS, *SAMPLES, *COUNTS, *ANNOTATIONS)
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 
@@ -200,8 +229,12 @@ def chunks(dataset: Dataset, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (max(16, min(256, (1 << 18) // columns)), columns)
     if dataset.dims == ("step",):
         return (1024,)
-    if dataset.dims in (("sample",), ("saved_step",)):
+    if dataset.dims in (("sample",), ("saved_step",), ("unknown_first",)):
         return (64,)
+    if dataset.dims == ("exposure",):
+        return (1024,)
+    if dataset.dims == ("trained_step",):
+        return (1 << 16,)
     if dataset.dims in (("planned_step",), ("skipped_step",)):
         return (1024,)  # made empty, so their shape says nothing yet
     if dataset.name == "label_code":

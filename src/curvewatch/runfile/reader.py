@@ -22,6 +22,7 @@ from curvewatch.runfile import layout
 from curvewatch.runfile.annotations import annotate, read_annotations
 from curvewatch.runfile.curves import Curves
 from curvewatch.runfile.matching import check_format, weights_of
+from curvewatch.runfile.trained import Trained, read_trained
 from curvewatch.runfile.trust import attribute, parsed, read, refused
 from curvewatch.storage.journal import snapshot
 from curvewatch.tokens.tokenset import TokenSet
@@ -202,6 +203,12 @@ class Reader:
                 Sample(step, p, text, tuple(map(int, ids.split())), repetition, status, prompt)
                 for step, p, text, ids, repetition, status, prompt in zip(*columns, strict=True)
             ]
+
+    @property
+    def trained(self) -> Trained | None:
+        """What was trained on: exposures of passages, fingerprints of sequences; None if that was not followed."""
+        with refused(self.path), snapshot(self.path) as h5:
+            return read_trained(h5)
 
     @property
     def tokens(self) -> TokenSet:

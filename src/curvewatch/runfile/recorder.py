@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from curvewatch.forks import tell_in_child
 from curvewatch.observation import Sample
-from curvewatch.runfile.records import Row, Seen
+from curvewatch.runfile.records import Row, Seen, TrainedPart
 from curvewatch.runfile.writer import RunFile
 
 logger = logging.getLogger("curvewatch")
@@ -105,6 +105,10 @@ class Recorder:
     def add_samples(self, samples: Sequence[Sample]) -> None:
         """Queues what the model wrote behind fixed prompts."""
         self._add_job(lambda: self._file.add_samples(samples))
+
+    def add_trained(self, part: TrainedPart) -> None:
+        """Queues what was trained on up to a step."""
+        self._add_job(lambda: self._file.add_trained(part))
 
     def surprisal(self, name: str, step: int) -> NDArray[np.float32]:
         """Surprisal of a set at an earlier step, bits, wherever its row is by now.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.observation import Observation
+from curvewatch.tokens.passages import Passages
 from curvewatch.tokens.tokenset import TokenSet
 
 
@@ -64,6 +65,8 @@ class RunPlan:
         provenance: Host, model, versions, seeds: anything that JSON can hold; one entry a session.
         max_overhead: Budget as a share of wall time; None if there is none.
         weights: Which weights the rows are of: "training", or "averaged" (an average of them over steps).
+        passages: Those that are looked for in what is trained on; None: none.
+        batches: Whether the sequences that are trained on are remembered.
     """
 
     max_steps: int | None
@@ -72,6 +75,8 @@ class RunPlan:
     provenance: Mapping[str, Any]
     max_overhead: float | None = None
     weights: str = "training"
+    passages: Passages | None = None
+    batches: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,3 +119,38 @@ class Row:
     counts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     due_step: int | None = None
     seen: Seen = NOTHING_KNOWN
+
+
+def _no_numbers() -> NDArray[np.int64]:
+    return np.zeros(0, np.int64)
+
+
+def _no_fingerprints() -> NDArray[np.uint64]:
+    return np.zeros(0, np.uint64)
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """What was trained on behind one step up to another.
+
+    Attributes:
+        first: The step behind which it begins.
+        through: The step with which it ends.
+        known: Whether it is known; else there is nothing in the following.
+        step_E: Steps that were trained on a passage.
+        passage_E: Index of the passage, shape as `step_E`.
+        count_E: Its occurrences in the batches of the step.
+        step_S: The step of each sequence that was trained on, where these are remembered.
+        fingerprint_S: Of the sequence.
+        index_S: Its own number; -1 where the host gives none.
+    """
+
+    first: int
+    through: int
+    known: bool = True
+    step_E: NDArray[np.int64] = field(default_factory=_no_numbers)
+    passage_E: NDArray[np.int64] = field(default_factory=_no_numbers)
+    count_E: NDArray[np.int64] = field(default_factory=_no_numbers)
+    step_S: NDArray[np.int64] = field(default_factory=_no_numbers)
+    fingerprint_S: NDArray[np.uint64] = field(default_factory=_no_fingerprints)
+    index_S: NDArray[np.int64] = field(default_factory=_no_numbers)

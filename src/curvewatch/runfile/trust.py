@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -54,7 +54,7 @@ _OPTIONAL = (
 )
 _OPTIONAL_ATTRIBUTES = ("max_overhead", "weights", "texts", "reference")
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")
-_NUMBERS = {"format_version", "max_steps", "max_overhead", "chance", "vocab_size", "model_vocab_size"}
+_NUMBERS = {"format_version", "max_steps", "max_overhead", "chance", "vocab_size", "model_vocab_size", "through"}
 _JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list, "texts": dict}
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 
@@ -97,6 +97,8 @@ def check_trusted(h5: h5py.File, path: str | os.PathLike[str]) -> None:
         _check_attributes(h5, layout.ROOT_ATTRIBUTES)
         for name in sets_of(h5):
             _check_set(h5, name)
+        if h5.id.links.exists(layout.TRAINED_ON.encode()):
+            _check_trained_on(_group(h5, layout.TRAINED_ON), h5.id.get_filesize())
         sessions = _dataset(_group(h5, layout.PROVENANCE), _SESSIONS.name)
         check_dataset(sessions, _SESSIONS, h5.id.get_filesize())
 
@@ -186,9 +188,24 @@ def read(dataset: h5py.Dataset, index: Any = ()) -> NDArray[Any]:
 def _check_set(h5: h5py.File, name: str | None) -> None:
     group = h5 if name is None else _group(h5, name)
     _check_attributes(group, layout.SET_ATTRIBUTES)
-    size, extents = h5.id.get_filesize(), dict[str, int]()
-    for dataset in layout.DATASETS:
-        if dataset.name in _OPTIONAL and not group.id.links.exists(dataset.name.encode()):
+    _check_datasets(group, layout.DATASETS, _OPTIONAL, h5.id.get_filesize())
+
+
+def _check_trained_on(group: h5py.Group, size: int) -> None:
+    _check_attributes(group, layout.TRAINED_ON_ATTRIBUTES)
+    optional = {one.name for one in (*layout.EXPOSURES, *layout.TRAINED)}
+    _check_datasets(group, layout.TRAINED_ON_DATASETS, optional, size)
+    for datasets in (layout.EXPOSURES, layout.TRAINED):
+        there = {group.id.links.exists(one.name.encode()) for one in datasets}
+        require(len(there) == 1, f"{datasets[0].name}: without the rest of what belongs to it")
+
+
+def _check_datasets(
+    group: h5py.Group, datasets: Sequence[layout.Dataset], optional: Collection[str], size: int
+) -> None:
+    extents = dict[str, int]()
+    for dataset in datasets:
+        if dataset.name in optional and not group.id.links.exists(dataset.name.encode()):
             continue
         shape = check_dataset(_dataset(group, dataset.name), dataset, size)
         for dim, extent in zip(dataset.dims, shape, strict=True):

@@ -34,7 +34,8 @@ from curvewatch.runfile.datasets import (
     write_plan,
 )
 from curvewatch.runfile.matching import check_same, check_weights, weights_of
-from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord
+from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord, TrainedPart
+from curvewatch.runfile.trained import Trained, add_trained, read_trained, settle_trained
 from curvewatch.runfile.trust import refused
 from curvewatch.storage.journal import JournaledFile, snapshot
 
@@ -112,6 +113,7 @@ class RunFile:
                             settle_annotations(group_of(h5, list(sets), name), record.tokens, name)
                         if weights != plan.weights:
                             h5.attrs["weights"] = plan.weights
+                        settle_trained(h5, path, plan.passages, batches=plan.batches, step=max(keep_through, 0))
                         add_session(h5, plan, keep_through, later)
             except BaseException:
                 file.close()
@@ -135,6 +137,7 @@ class RunFile:
             build(h5, sets, plan)
             for name, record in sets.items():
                 write_annotations(group_of(h5, list(sets), name), record.tokens)
+            settle_trained(h5, path, plan.passages, batches=plan.batches, step=max(keep_through, 0))
             add_session(h5, plan, keep_through, [])
 
         return cls(JournaledFile.create(path, make), path, list(sets), [])
@@ -202,6 +205,17 @@ class RunFile:
                         if key in group:
                             group[key].resize(n + 1, axis=0)
                             group[key][n] = value
+
+    def add_trained(self, part: TrainedPart) -> None:
+        """Adds what was trained on up to a step."""
+        with self._file.transaction() as h5:
+            add_trained(h5, part)
+
+    @property
+    def trained(self) -> Trained | None:
+        """What was trained on so far; None if that is not followed."""
+        with snapshot(self.path) as h5:
+            return read_trained(h5)
 
     def surprisal(self, name: str, step: int) -> NDArray[np.float32]:
         """Surprisal of a set at one of `steps`, bits, shape [N].

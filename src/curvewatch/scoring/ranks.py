@@ -57,6 +57,15 @@ def from_first(value: T) -> T:
     return box[0]
 
 
+def gathered(value: T) -> list[T] | None:
+    """All ranks' values on rank 0, in their order; None on the others. A collective; for things of some megabytes."""
+    if not in_group():
+        return [value]
+    found: list[T] | None = [value] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, found, dst=0)
+    return found
+
+
 def _device() -> torch.device:
     """Where collectives take their tensors: the CPU if the group can (gloo), else this rank's accelerator (NCCL)."""
     backend = dist.get_backend_config() if hasattr(dist, "get_backend_config") else dist.get_backend()

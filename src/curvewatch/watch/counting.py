@@ -1,4 +1,4 @@
-"""Counting: how often the watched tokens were trained on, set by set, for what is shown by frequency."""
+"""Counting: what passes by on its way into training: how often the watched tokens occur, passages, sequences."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from curvewatch.live import Live
 from curvewatch.live.given import AUTO, TRAINING, Given
-from curvewatch.runfile.records import Counted, Seen
+from curvewatch.runfile.records import Counted, Seen, TrainedPart
 from curvewatch.tokens.vocabulary import VocabularyUnits, vocabulary_units
 from curvewatch.watch.keeper import Keeper
+from curvewatch.watch.trained_on import TrainedOn
 from curvewatch.watch.training_counts import TrainingCounts, batch_tokens
 
 logger = logging.getLogger("curvewatch")
 
 
 class Counting:
-    """Joins the counts of training with the distinct targets of each set.
+    """Joins the counts of training with the distinct targets of each set, and follows what else the batches hold.
 
     Args:
         live: The live side's settings.
@@ -29,6 +30,7 @@ class Counting:
 
     Attributes:
         counts: Of all tokens; None where nothing is counted.
+        trained: Passages and sequences that are trained on; None where these are not followed.
     """
 
     def __init__(self, live: Live, given: Mapping[str, Given]) -> None:
@@ -36,6 +38,13 @@ class Counting:
         self._given = given
         # From the beginning: a loop that is resumed counts a batch before its first observation.
         self.counts = TrainingCounts() if _is(live.token_counts, TRAINING) else None
+        followed = live.exposures is not None or bool(live.batches)
+        self.trained = TrainedOn(live.exposures, fingerprinted=bool(live.batches)) if followed else None
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether every batch has to pass by here."""
+        return self.counts is not None or self.trained is not None
 
     def begin(self, vocab_size: int, *, host_counts: bool, tokenizer: Any = None) -> None:
         """Tells the vocabulary's size, whether the host counts every batch, and by what words and bytes are counted."""
@@ -64,21 +73,54 @@ class Counting:
             return None
         return Counted(given.types.ids_D, given.corpus_count_D, self.counts is not None)
 
-    def add(self, ids: Any, mask: Any = None) -> None:
+    def add(self, ids: Any, mask: Any = None, labels: Any = None, index: Any = None) -> None:
         """Counts token ids; see `Watch.count`."""
         if self.counts is not None:
             self.counts.add(ids, mask)
+        if self.trained is not None:
+            self.trained.add(ids, mask, labels, index)
 
     def add_batch(self, batch: Any) -> None:
         """Counts a batch as a host's Trainer has it; see `Watch.count_batch`."""
-        if self.counts is None or self.counts.off is not None:
+        if all(one is None or one.off is not None for one in (self.counts, self.trained)):
             return
         try:
-            found = self._live.batch_ids(batch) if self._live.batch_ids is not None else batch_tokens(batch)
+            self.add(*self._parts(batch))
         except Exception as error:
-            self.counts.turn_off(f"the token ids of a batch were not found: {error}")
-            return
-        self.counts.add(*(found if isinstance(found, tuple) else (found,)))
+            for one in (self.counts, self.trained):
+                if one is not None:
+                    one.turn_off(f"the token ids of a batch were not found: {error}")
+
+    def _parts(self, batch: Any) -> tuple[Any, ...]:
+        """Ids, mask, labels, and the sequences' own numbers; None for what there is not."""
+        found = self._live.batch_ids(batch) if self._live.batch_ids is not None else batch_tokens(batch)
+        parts = found if isinstance(found, tuple) else (found,)
+        column = self._live.batches
+        if not isinstance(column, str):
+            return parts
+        if not isinstance(batch, Mapping) or column not in batch:
+            there = sorted(map(str, batch)) if isinstance(batch, Mapping) else type(batch).__name__
+            raise KeyError(f"batches={column!r}: the batch has {there}, and no such column")
+        return (*parts, *[None] * (3 - len(parts)), batch[column])
+
+    def holds_passage(self, batch: Any) -> bool:
+        """Whether a batch that is about to be trained on holds a passage; waits for the device."""
+        if self.trained is None or self.trained.off is not None:
+            return False
+        try:
+            return self.trained.holds_passage(*self._parts(batch)[:3])
+        except Exception as error:
+            self.trained.turn_off(f"the token ids of a batch were not found: {error}")
+            return False
+
+    def stamp(self, step: int) -> None:
+        """What passed by was trained on by this step."""
+        if self.trained is not None:
+            self.trained.stamp(step)
+
+    def part(self, step: int) -> TrainedPart | None:
+        """What was trained on since the last time, of all ranks, on rank 0. A collective."""
+        return self.trained.part(step) if self.trained is not None else None
 
     def total(self) -> NDArray[np.int64] | None:
         """Counts of all ranks so far, shape [vocabulary]; None if nothing can be told. A collective."""

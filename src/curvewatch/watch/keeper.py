@@ -15,8 +15,9 @@ from curvewatch.live.given import Given
 from curvewatch.live.showing import Showing
 from curvewatch.observation import Observation
 from curvewatch.runfile.recorder import Recorder, release
-from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord
+from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord, TrainedPart
 from curvewatch.runfile.writer import RunFile
+from curvewatch.watch.exposed import Exposed
 
 Counts = Mapping[str, NDArray[Any]]
 
@@ -41,6 +42,7 @@ class Keeper:
     Attributes:
         recorder: The queue in front of the file.
         showing: The live state.
+        exposed: The passages that were trained on so far.
         last_step: The file's last row when it was opened; -1 if it had none.
         settled: The later of it and the last step on record as skipped: nothing up to it will be scored any more.
 
@@ -68,6 +70,7 @@ class Keeper:
             name: one.corpus_count_D for name, one in given.items() if one.corpus_count_D is not None
         }
         self._behind = 0
+        self.exposed = Exposed(self._file.trained)
         steps = self._file.steps
         self.last_step = steps[-1] if steps else -1
         skipped = self._file.skipped_steps
@@ -88,6 +91,11 @@ class Keeper:
         """Puts on record that planned steps were not scored."""
         if len(steps):
             self.recorder.skip_all(steps, why)
+
+    def add_trained(self, part: TrainedPart) -> None:
+        """Queues what was trained on up to a step."""
+        self.recorder.add_trained(part)
+        self.exposed.add(part)
 
     def scorer_settings(self) -> dict[str, dict[str, Any]]:
         """The scorer settings on record, by set."""
@@ -120,11 +128,14 @@ class Keeper:
         counts: Counts,
         planned: Sequence[int] = (),
         seen: Seen = NOTHING_KNOWN,
+        part: TrainedPart | None = None,
     ) -> Exception | None:
         """Queues a row for the file; returns what is in the way of its being written, if anything is.
 
         It stands for the last of the `planned` steps, if there are any; the others are noted.
         """
+        if part is not None:
+            self.add_trained(part)
         due = planned[-1] if planned else step
         # In a file of an older format no row says what it stands for: there a note does.
         stood_for = due if self._file.says_due else step

@@ -154,8 +154,8 @@ class TrainingCounts:
         return total_V if self._first_V is None else total_V + self._first_V
 
 
-def batch_tokens(batch: Any) -> tuple[Any, Any]:
-    """The token ids of a batch as hosts pass them, and the mask that says which of them are real.
+def batch_tokens(batch: Any) -> tuple[Any, Any, Any]:
+    """The token ids of a batch as hosts pass them, the mask that says which of them are real, and labels.
 
     A mapping with "input_ids" (and maybe "attention_mask"), a tensor of whole numbers, or a sequence that begins with
     one of these.
@@ -166,12 +166,15 @@ def batch_tokens(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, Mapping):
         if "input_ids" not in batch:
             raise TypeError(f"the batch has {sorted(map(str, batch))}, but no 'input_ids'{WAY_OUT}")
-        mask = batch.get("attention_mask")
         ids = batch["input_ids"]
-        # Some models take a mask of another shape (4-D, or one for packed sequences).
-        return ids, mask if mask is not None and tuple(mask.shape) == tuple(ids.shape) else None
+        # Some models take a mask of another shape (4-D, or one for packed sequences), or labels of the whole text.
+        beside = (batch.get(name) for name in ("attention_mask", "labels"))
+        mask, labels = (
+            one if one is not None and tuple(getattr(one, "shape", ())) == tuple(ids.shape) else None for one in beside
+        )
+        return ids, mask, labels
     if isinstance(batch, (torch.Tensor, np.ndarray)):
-        return batch, None
+        return batch, None, None
     if isinstance(batch, (tuple, list)) and batch and not isinstance(batch[0], (int, float, str)):
         return batch_tokens(batch[0])
     raise TypeError(f"the batch is a {type(batch).__name__}{WAY_OUT}")

@@ -232,6 +232,13 @@ class Watch:
         vocab_size = max(one.prepared.vocab_size for one in self._scorers.values())
         tokenizer = next((one.tokenizer for one in self.tokens.values() if one.tokenizer is not None), None)
         self._counting.begin(vocab_size, host_counts=counts_batches, tokenizer=tokenizer)
+        if self.schedule.behind_exposures and self.live.exposures is None:
+            raise ValueError(
+                f"schedule={self.schedule.description!r}: it follows exposures, and there are none to follow. Give "
+                "live=Live(exposures=Passages(texts, tokenizer))."
+            )
+        if self._counting.trained is not None:
+            self._counting.trained.begin(step)
         self._open_file(model, step, host or {"name": "plain loop"}, again)
         if ranks.rank() == 0:
             announce("watching %s%s", self._subject.found, ", its averaged weights" if self._subject.averages else "")
@@ -250,6 +257,8 @@ class Watch:
             self._session(model, host),
             self._max_overhead,
             self.weights,
+            self.live.exposures,
+            bool(self.live.batches),
         )
         try:
             opened = open_file(
@@ -268,6 +277,9 @@ class Watch:
             raise
         self._keeper, self._last_scored, self._last_step = opened
         self.showing = self._keeper.showing if self._keeper is not None else None
+        if self.plan.schedule.behind_exposures and self._counting.trained is not None:
+            last = self._keeper.exposed.last if self._keeper is not None else -1
+            self._counting.trained.last_exposure = ranks.from_first(last)
 
     def _session(self, model: nn.Module, host: dict[str, Any]) -> dict[str, Any]:
         prompts = self.live.prompts
@@ -289,6 +301,11 @@ class Watch:
     def counts(self) -> TrainingCounts | None:
         """How often each token was trained on so far; None where nothing is counted."""
         return self._counting.counts
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether `count` or `count_batch` has to be called for every batch; hosts' callbacks ask."""
+        return self._counting.wants_batches
 
     def chance(self, name: str | None = None) -> float:
         """Chance surprisal of a set: log2 of the number of the model's outputs, bits. Known once started."""
@@ -346,8 +363,10 @@ class Watch:
         self._reached = max(self._reached, step)
         if tokens_seen is not None:
             self._host_tokens = tokens_seen
+        self._counting.stamp(step)
         self._mark(model, step)
-        if not (self.due(step) or (force and not self._trouble.aside and step > self._last_step)):
+        wanted = force or self._behind_exposure(step)
+        if not (self.due(step) or (wanted and not self._trouble.aside and step > self._last_step)):
             return None
         planned = self._pending(step)
         if not (force or self._affordable(step, planned)):
@@ -358,7 +377,7 @@ class Watch:
             with self._subject.weights_to_score():
                 observations, seconds = score_sets(self._scorers, model, self._keeper)
                 shown, failure = self._sample(model, step)
-            counts_V = self._counting.total()
+            counts_V, part = self._counting.total(), self._counting.part(step)
         except Exception as error:
             # Ranks have agreed on what a scorer can fail by; whatever else there is must not stop training either.
             self._scoring_failed(step, planned or [step], error)
@@ -371,7 +390,7 @@ class Watch:
         if self._keeper is not None:
             counts = self._counting.by_set(counts_V, due=step > self._from_step)
             seen = self._counting.seen(self._host_tokens)
-            failure = self._keeper.record(step, observations, seconds, counts, planned, seen) or failure
+            failure = self._keeper.record(step, observations, seconds, counts, planned, seen, part) or failure
             try:
                 shown.add(self._keeper.metrics(step, observations, seconds, counts))
                 waited = time.perf_counter() - began
@@ -379,7 +398,12 @@ class Watch:
                     self._keeper,
                     shown,
                     step,
-                    {"seconds": waited, "time_share": self._cost.share(waited), **of_seen(seen)},
+                    {
+                        "seconds": waited,
+                        "time_share": self._cost.share(waited),
+                        **of_seen(seen),
+                        **self._keeper.exposed.metrics(),
+                    },
                 )
                 scalars = shown.scalars
             except Exception as error:
@@ -392,6 +416,31 @@ class Watch:
         if self._trouble.raises and not ranks.all_true(failure is None):
             raise failure or RunFileError(f"step {step}: rank 0 failed; its log says why.")
         return scalars
+
+    def _behind_exposure(self, step: int) -> bool:
+        """Whether a passage was trained on so shortly before that the schedule wants this step. A collective then."""
+        trained, n = self._counting.trained, self.schedule.behind_exposures if self.schedule is not None else 0
+        if not n or trained is None or self._trouble.aside:
+            return False
+        trained.settle()
+        last = -ranks.smallest(-trained.last_exposure)
+        return 0 <= last <= step < last + n
+
+    def before_batch(self, model: nn.Module, batch: Any) -> None:
+        """Scores the model before a batch that holds a passage, where the schedule follows exposures; else nothing.
+
+        Callbacks call it before each batch, since what a model knew before an exposure can't be measured after it. A
+        collective on several ranks then.
+
+        Args:
+            model: The live model.
+            batch: As for `count_batch`.
+        """
+        if self.plan is None or not self.plan.schedule.behind_exposures or self._trouble.aside:
+            return
+        holds = self._counting.holds_passage(batch)
+        if not ranks.all_true(not holds) and self._reached > self._last_step:
+            self.observe(model, self._reached, force=True)
 
     def _sample(self, model: nn.Module, step: int) -> tuple[Metrics, Exception | None]:
         """Text from the model, if it is time for some. All ranks decide alike, and do the same forward passes."""
@@ -443,17 +492,19 @@ class Watch:
             n_tokens=sum(len(one) for one in self.tokens.values()),
         )
 
-    def count(self, ids: Any, mask: Any = None) -> None:
-        """Counts the tokens of a batch that is trained on, for what is shown by frequency; every rank its own.
+    def count(self, ids: Any, mask: Any = None, labels: Any = None, index: Any = None) -> None:
+        """Takes note of a batch that is trained on, for what is shown by frequency or follows it; every rank its own.
 
-        A plain loop calls it for every batch, with `live=Live(token_counts="training")`; callbacks do it by
-        themselves. It never raises and never waits for the device.
+        A plain loop calls it for every batch, with `live=Live(token_counts="training")`, `exposures=` or `batches=`;
+        callbacks do it by themselves. It never raises and never waits for the device.
 
         Args:
             ids: Token ids, an integer tensor of any shape.
             mask: Of the same shape; 0 where there is no token (padding). None: all are.
+            labels: Of the same shape; -100 where nothing is learned. A passage without another label is no exposure.
+            index: The sequences' own numbers in the data, for `batches=True`.
         """
-        self._counting.add(ids, mask)
+        self._counting.add(ids, mask, labels, index)
 
     def count_batch(self, batch: Any) -> None:
         """Counts a batch as a host's Trainer has it; adapters call it. It never raises.
@@ -470,11 +521,21 @@ class Watch:
             step: Updates done.
         """
         # Before the first observation there is no file yet, and nothing to go on with.
-        if self.plan is None or self.counts is None or self._trouble.aside or step == self._last_scored:
+        if self.plan is None or self._trouble.aside or step == self._last_scored:
+            return
+        self._save_trained(step)
+        if self.counts is None:
             return
         counts = self._counting.by_set(self._counting.total(), due=step > self._from_step)
         if self._keeper is not None and counts:
             self._keeper.recorder.save_counts(step, counts, self._counting.seen())
+
+    def _save_trained(self, step: int) -> None:
+        """Keeps what was trained on up to a step without a row. A collective on several ranks."""
+        self._counting.stamp(step)
+        part = self._counting.part(step)
+        if self._keeper is not None and part is not None:
+            self._keeper.add_trained(part)
 
     def observe_late(self, model: nn.Module, step: int) -> bool:
         """Scores a step some time after its update, whatever the schedule says. A collective on several ranks.
@@ -513,6 +574,8 @@ class Watch:
             logger.warning("the last step, %d, is not scored: %s", step, why)
             if self._keeper is not None:
                 self._keeper.recorder.skip(step, why)
+        if self.plan is not None and not self._trouble.aside and self._reached > self._last_scored:
+            self._save_trained(self._reached)
         self._end(well=True)
 
     def flush(self, timeout: float | None = None) -> bool:
