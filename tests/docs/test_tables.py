@@ -31,15 +31,28 @@ def key_rows() -> list[str]:
 
 def dataset_rows() -> list[str]:
     """The table of datasets, as the code has it."""
+    return _dataset_rows(layout.DATASETS)
+
+
+def trained_on_rows() -> list[str]:
+    """The table of the datasets of the group `trained_on`."""
+    return _dataset_rows(layout.TRAINED_ON_DATASETS)
+
+
+def _dataset_rows(datasets: tuple[layout.Dataset, ...]) -> list[str]:
     return [
         f"| `{dataset.name}` | {', '.join(dataset.dims)} | {dataset.dtype} | {dataset.units or '-'} | {dataset.about} |"
-        for dataset in layout.DATASETS
+        for dataset in datasets
     ]
 
 
 def attribute_rows() -> list[str]:
     """The tables of attributes, as the code has them."""
-    parts = (("set", layout.SET_ATTRIBUTES), ("root", layout.ROOT_ATTRIBUTES))
+    parts = (
+        ("set", layout.SET_ATTRIBUTES),
+        ("root", layout.ROOT_ATTRIBUTES),
+        (layout.TRAINED_ON, layout.TRAINED_ON_ATTRIBUTES),
+    )
     return [f"| `{name}` | {where} | {about} |" for where, names in parts for name, about in names.items()]
 
 
@@ -57,7 +70,7 @@ def test_the_table_of_chunks():
     assert "\n".join(["|---|---|", *chunk_rows(), ""]) in text
 
 
-@pytest.mark.parametrize("rows", [key_rows, dataset_rows, attribute_rows])
+@pytest.mark.parametrize("rows", [key_rows, dataset_rows, trained_on_rows, attribute_rows])
 def test_the_table_is_on_a_page_and_holds_nothing_else(rows):
     expected = rows()
     first = expected[0].split("|")[1]

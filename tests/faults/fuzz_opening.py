@@ -31,10 +31,11 @@ import numpy as np
 from curvewatch import TokenSet, open_run
 from curvewatch.errors import CurvewatchError, RunFileError
 from curvewatch.observation import Observation, Sample
-from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from curvewatch.runfile.records import Row, RunPlan, SetRecord, TrainedPart
 from curvewatch.runfile.writer import RunFile
 from curvewatch.tokens.annotations import Annotations
 from curvewatch.tokens.labels import originals_of
+from curvewatch.tokens.passages import Passages
 from curvewatch.tokens.spans import Spans
 from tests.faults.mutations import find_blocks, mutate
 
@@ -67,7 +68,21 @@ def records(n_sets: int = 1, texts: bool = True) -> dict[str, SetRecord]:
     return sets
 
 
-PLAN = RunPlan(40, np.array(STEPS), "every 10", {"host": "fuzz", "seed": 0})
+class ByBytes:
+    """A tokenizer, since passages ask for one."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return bytes(ids).decode()
+
+    def __len__(self) -> int:
+        return 256
+
+
+PASSAGES = Passages({"one": "a passage", "other": "another one"}, ByBytes())
+PLAN = RunPlan(40, np.array(STEPS), "every 10", {"host": "fuzz", "seed": 0}, passages=PASSAGES, batches=True)
 KINDS = {
     "one set": (1, True),
     "ids only": (1, False),
@@ -85,12 +100,16 @@ def build(path: Path, kind: str) -> None:
     """
     sets = records(*KINDS[kind])
     file = RunFile.start(path, sets, PLAN, -1)
-    rng = np.random.default_rng(0)
+    rng, last = np.random.default_rng(0), 0
     for step in STEPS:
         made = {name: Observation(rng.random(N, np.float32) * 9, rng.random(N) < 0.5, rng.random(N)) for name in sets}
         file.append(Row(step, 0.1, 1e9 + step, made))
         if step % 20 == 0:
             file.add_samples([Sample(step, 0, " and", (3, 1), 0, prompt="Once"), Sample(step, 1, "", (), 0, "eos")])
+        there = np.array([step])
+        print_of = np.array([step], np.uint64)
+        file.add_trained(TrainedPart(last, step, True, there, there * 0, there * 0 + 1, there, print_of, there))
+        last = step
     file.skip(35, "budget")
     file.close()
     if kind in ("packed", "other indexes", "old HDF5"):
@@ -136,7 +155,7 @@ def use(path: Path) -> None:
         if not str(error.args[0]).startswith("set_name"):  # it has other sets, and the user was to name one
             raise
         return
-    steps, tokens, _, _ = run.steps, run.tokens, run.sessions, run.samples
+    steps, tokens, _, _, _ = run.steps, run.tokens, run.sessions, run.samples, run.trained
     if len(steps) and run.n_tokens:
         _ = run.surprisal[-1], run.surprisal[:, len(tokens) // 2], run.correct[0], run.entropy[:, 0]
     _ = run.max_steps, run.schedule, run.planned_steps, run.chance, len(run)

@@ -148,10 +148,12 @@ def _lengths(good: bytes, start: int, kind: bytes) -> list[int]:
 
 
 def _some(file: h5py.File, rng: Rng) -> tuple[h5py.Group, str]:
-    """A set's group and the name of one of its datasets."""
+    """A set's group, or that of what was trained on, and the name of one of its datasets."""
     sets = json.loads(file.attrs["sets"])
     group = file if len(sets) == 1 else file[sets[int(rng.integers(len(sets)))]]
-    names = [dataset.name for dataset in layout.DATASETS if dataset.name in group]
+    if layout.TRAINED_ON in file and rng.random() < 0.2:
+        group = file[layout.TRAINED_ON]
+    names = [one.name for one in (*layout.DATASETS, *layout.TRAINED_ON_DATASETS) if one.name in group]
     return group, names[int(rng.integers(len(names)))]
 
 

@@ -43,8 +43,8 @@ def test_they_hold_together_all_that_the_layout_names(tmp_path: Path) -> None:
     for file in FILES:
         (path := tmp_path / "one.h5").write_bytes(gzip.decompress(file.read_bytes()))
         with h5py.File(path) as h5:
-            found |= set(h5)
-    assert {dataset.name for dataset in layout.DATASETS} - found == set()
+            found |= {*h5, *h5.get(layout.TRAINED_ON, ())}
+    assert {dataset.name for dataset in (*layout.DATASETS, *layout.TRAINED_ON_DATASETS)} - found == set()
 
 
 def test_opened(kept: Path) -> None:
@@ -96,6 +96,18 @@ def test_opened(kept: Path) -> None:
     if "span" in has:
         assert tokens.spans.name == ("water",)
         assert tokens.labels["sea"].of_tokens().tolist() == ["yes" if i == 2 else "no" for i in tokens.target]
+
+
+def test_what_it_was_trained_on(kept: Path) -> None:
+    trained = open_run(kept).trained
+    with h5py.File(kept) as h5:
+        assert (trained is not None) is (layout.TRAINED_ON in h5)
+    if trained is None:
+        return
+    assert (trained.names, trained.texts) == (["a fact", "ä"], ["the sea is blue", "a fact nobody saw"])
+    assert (trained.step_E.tolist(), trained.passage_E.tolist(), trained.count_E.tolist()) == ([5, 7], [0, 0], [3, 3])
+    assert (trained.step_S.tolist(), trained.fingerprint_S.tolist()) == ([5, 5, 7, 7], [5, 5, 7, 7])
+    assert (trained.index_S.tolist(), trained.unknown, trained.through) == ([-4, -4, -2, -2], [(1, 4), (6, 6)], 7)
 
 
 def test_continued(kept: Path) -> None:

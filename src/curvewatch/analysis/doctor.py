@@ -56,6 +56,7 @@ def examine(path: str | os.PathLike[str]) -> list[Finding]:
     findings += _structure(path)
     if any(finding.level == BAD for finding in findings):
         return findings
+    findings += _trained(Reader(path, run_sets[0]))
     for name in run_sets:
         prefix = f"{name}: " if len(run_sets) > 1 else ""
         try:
@@ -103,6 +104,22 @@ def _structure(path: Path) -> Iterator[Finding]:
     if outside or foreign:
         names = ", ".join([*outside, *foreign][:5])
         yield Finding(BAD, "links", f"points outside itself ({names}), which curvewatch never writes. Don't trust it.")
+
+
+def _trained(run: Reader) -> Iterator[Finding]:
+    try:
+        trained = run.trained
+    except CurvewatchError as error:
+        yield Finding(BAD, "trained on", str(error))
+        return
+    if trained is None:
+        return
+    told = [f"{len(trained.step_E):,} exposures of {len(trained.names):,} passages"] if trained.names else []
+    told += [f"{len(trained.step_S):,} sequences"] if trained.batches else []
+    yield Finding(GOOD, "trained on", f"{' and '.join(told) or 'nothing'} in updates up to {trained.through:,}")
+    unknown = sum(last - first + 1 for first, last in trained.unknown)
+    if unknown:
+        yield Finding(NOTE, "trained on", f"of {unknown:,} updates it is not known what they were trained on")
 
 
 def _set(run: Reader) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from curvewatch.analysis.curve import TokenCurve
     from curvewatch.analysis.differences import Differences
     from curvewatch.analysis.events import RunEvent
+    from curvewatch.analysis.exposures import Exposures
     from curvewatch.analysis.units import Units
     from curvewatch.measures import MeasureTable
     from curvewatch.measures.kinds import Rho1Classes, TrendClasses
@@ -152,6 +153,16 @@ class Run(Reader):
         from curvewatch.analysis.events import events_of
 
         return events_of(self)
+
+    def exposures(self) -> Exposures:
+        """When each passage of `Live(exposures=...)` was trained on, and what that did to its probes.
+
+        Raises:
+            ValueError: If no passages were followed.
+        """
+        from curvewatch.analysis.exposures import exposures_of
+
+        return exposures_of(self)
 
     def kinds(self, of: str = "rho1", *, axis: str = "row", from_step: float = 0) -> Rho1Classes | TrendClasses:
         """The kind of each token's curve, by the definitions of a paper; `.names` can be a label.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.items import Items
 from curvewatch.analysis.moment import Moment
+from curvewatch.analysis.seen import seen_columns
 from curvewatch.measures import MeasureTable, measure_curves
 from curvewatch.runfile.curves import Curves
 from curvewatch.runfile.reader import Reader
@@ -160,6 +161,7 @@ class Units:
         columns = {"name": spans.name, "group": spans.group, "item": spans.item, "member": spans.member,
                    "sequence_index": tokens.sequence_index[spans.first], "first": spans.first,
                    "length": spans.length, "impure": spans.impure}  # fmt: skip
+        columns |= seen_columns(self._run.trained, spans)
         for at, (name, values) in enumerate(columns.items()):
             frame.insert(at, name, np.array(values, object) if isinstance(values, tuple) else values)
         return frame

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import against, check, events, label, look, ngrams, score, watch, write
+from curvewatch.cli import against, check, events, exposures, label, look, ngrams, score, watch, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -42,6 +42,8 @@ app.command()(watch.watch)
 app.command()(check.compare)
 app.command()(against.against)
 app.command()(events.events)
+app.command()(exposures.exposures)
+app.command()(exposures.batches)
 app.command()(write.report)
 app.command()(write.read)
 app.command()(write.figures)

@@ -17,7 +17,7 @@ from curvewatch.errors import RunFileError
 from curvewatch.runfile import layout
 from curvewatch.runfile.datasets import create_all
 from curvewatch.runfile.records import TrainedPart
-from curvewatch.runfile.trust import attribute, read
+from curvewatch.runfile.trust import attribute, read, require, sets_of
 from curvewatch.tokens.given import storable
 from curvewatch.tokens.passages import Passages
 
@@ -39,6 +39,7 @@ class Trained:
         index_S: Its own number; -1 where the host gave none.
         unknown: Stretches of updates of which nothing is known, both ends included.
         through: The last update that this tells of.
+        batches: Whether sequences were remembered.
     """
 
     names: list[str]
@@ -51,20 +52,25 @@ class Trained:
     index_S: NDArray[np.int64]
     unknown: list[tuple[int, int]]
     through: int
+    batches: bool = False
 
 
 def read_trained(h5: h5py.File) -> Trained | None:
-    """What the file tells; None if nothing was followed."""
-    if layout.TRAINED_ON not in h5:
+    """What the file tells; None if nothing was followed.
+
+    Raises:
+        ValueError: If it contradicts itself.
+    """
+    group = _group(h5)
+    if group is None:
         return None
-    group = h5[layout.TRAINED_ON]
 
     def values(name: str, dtype: type = np.int64) -> NDArray[Any]:
         return read(group[name]).astype(dtype) if name in group else np.zeros(0, dtype)
 
     texts = {name: read(group[name]).tolist() if name in group else [] for name in ("passage_name", "passage_text")}
     ends = zip(read(group["unknown_first"]).tolist(), read(group["unknown_last"]).tolist(), strict=True)
-    return Trained(
+    trained = Trained(
         names=texts["passage_name"],
         texts=texts["passage_text"],
         step_E=values("exposure_step"),
@@ -75,7 +81,18 @@ def read_trained(h5: h5py.File) -> Trained | None:
         index_S=values("trained_index"),
         unknown=list(ends),
         through=int(attribute(group, "through")),
+        batches="trained_step" in group,
     )
+    passage_E = trained.passage_E
+    require(bool(((passage_E >= 0) & (passage_E < len(trained.names))).all()), "exposure_passage: of no passage")
+    for name, steps in (("exposure_step", trained.step_E), ("trained_step", trained.step_S)):
+        require(bool((np.diff(steps, prepend=1) >= 0).all()), f"{name}: not in order")
+    return trained
+
+
+def _group(h5: h5py.File) -> h5py.Group | None:
+    """What the file has of it; None for nothing. In an old file the name may be a token set's."""
+    return h5[layout.TRAINED_ON] if layout.TRAINED_ON in h5 and layout.TRAINED_ON not in sets_of(h5) else None
 
 
 def settle_trained(h5: h5py.File, path: Path, passages: Passages | None, *, batches: bool, step: int) -> None:
@@ -91,14 +108,19 @@ def settle_trained(h5: h5py.File, path: Path, passages: Passages | None, *, batc
     Raises:
         RunFileError: If the file follows other passages.
     """
-    if layout.TRAINED_ON not in h5:
+    group = _group(h5)
+    if group is None:
         if passages is None and not batches:
             return
+        if layout.TRAINED_ON in h5:
+            raise RunFileError(
+                f"tokens: in {path} a token set is called {layout.TRAINED_ON!r}, where exposures and batches have their "
+                "place. Give the set another name, and another path."
+            )
         group = h5.create_group(layout.TRAINED_ON)
         create_all(group, layout.UNKNOWN, {"unknown_first": 0})
         group.attrs["through"] = 0
         group.attrs["passages_hash"] = ""
-    group = h5[layout.TRAINED_ON]
     if passages is not None and "passage" in group and group.attrs["passages_hash"] != passages.hash:
         raise RunFileError(
             f"exposures: {path} follows {group['passage'].shape[0]:,} other passages. Give the same ones, or another "
@@ -152,9 +174,9 @@ def _add_unknown(group: h5py.Group, first: int, last: int) -> None:
 
 def add_trained(h5: h5py.File, part: TrainedPart) -> None:
     """Adds what was trained on up to a step."""
-    if layout.TRAINED_ON not in h5:
+    group = _group(h5)
+    if group is None:
         return
-    group = h5[layout.TRAINED_ON]
     if not part.known and part.through > part.first:
         _add_unknown(group, part.first + 1, part.through)
     if "exposure" in group and len(part.step_E):

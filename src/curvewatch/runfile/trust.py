@@ -95,9 +95,10 @@ def check_trusted(h5: h5py.File, path: str | os.PathLike[str]) -> None:
     with refused(path):
         _require_plain(h5g.open(h5.id, b"/"), "/")
         _check_attributes(h5, layout.ROOT_ATTRIBUTES)
-        for name in sets_of(h5):
+        sets = sets_of(h5)
+        for name in sets:
             _check_set(h5, name)
-        if h5.id.links.exists(layout.TRAINED_ON.encode()):
+        if layout.TRAINED_ON not in sets and h5.id.links.exists(layout.TRAINED_ON.encode()):
             _check_trained_on(_group(h5, layout.TRAINED_ON), h5.id.get_filesize())
         sessions = _dataset(_group(h5, layout.PROVENANCE), _SESSIONS.name)
         check_dataset(sessions, _SESSIONS, h5.id.get_filesize())

@@ -61,8 +61,7 @@ class PassageFinder:
         self._first_F = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         self._length_F = lengths
         self._passage_F = np.array([one.passage for one in self._forms])
-        self._beyond_F = np.array([int(one.reach > 0) for one in self._forms])
-        self._known: dict[tuple[int, bytes], bool] = {}
+        self._known: dict[tuple[int, int, bytes], tuple[int, int] | None] = {}
 
     def find(self, rows_BL: NDArray[np.integer[Any]]) -> Found:
         """Occurrences in the rows of a batch, none of them across two rows.
@@ -80,16 +79,14 @@ class PassageFinder:
         starts, stops, forms = starts[one_row], stops[one_row], forms[one_row]
         same = self._same_ids(flat_I, starts, forms)
         starts, stops, forms = starts[same], stops[same], forms[same]
-        kept = [i for i in range(len(forms)) if self._ends_fit(batch_BL, starts[i], stops[i], forms[i])]
-        # Two forms of a passage can fit one place: they end there together.
-        passages = self._passage_F[forms[kept]]
-        _, once = np.unique(passages * np.int64(len(flat_I) + 1) + stops[kept], return_index=True)
-        chosen = np.array(kept, np.int64)[once]
-        row = starts[chosen] // max(1, width)
-        # Its first and its last token were not compared as ids, but belong to it.
-        beyond = self._beyond_F[forms[chosen]]
-        first, stop = starts[chosen] - row * width - beyond, stops[chosen] - row * width + beyond
-        return Found(passages[once], row, np.maximum(first, 0), np.minimum(stop, width))
+        ends = [self._ends(batch_BL, starts[i], stops[i], forms[i]) for i in range(len(forms))]
+        kept = [i for i, one in enumerate(ends) if one is not None]
+        before, behind = np.array([one for one in ends if one is not None], np.int64).reshape(-1, 2).T
+        row = starts[kept] // max(1, width)
+        first, stop = starts[kept] - row * width - before, stops[kept] - row * width + behind
+        # Several forms of a passage can fit one place.
+        places = np.stack([self._passage_F[forms[kept]], row, stop, first])
+        return Found(*np.unique(places, axis=1)[[0, 1, 3, 2]])
 
     def _candidates(self, flat_I: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where forms may begin, and which."""
@@ -113,23 +110,47 @@ class PassageFinder:
         same: NDArray[np.bool_] = np.logical_and.reduceat(there == wanted, begins)
         return same
 
-    def _ends_fit(self, rows_BL: NDArray[np.int64], start: int, stop: int, form: int) -> bool:
-        """Whether the passage's text stands around ids that are right, asked of the tokenizer once for the same ids."""
+    def _ends(self, rows_BL: NDArray[np.int64], start: int, stop: int, form: int) -> tuple[int, int] | None:
+        """How many tokens before and behind ids that are right hold the rest of the passage; None: it is not there.
+
+        The tokenizer is asked once for the same ids.
+        """
         reach = self._forms[form].reach
         if not reach:
-            return True
-        width = rows_BL.shape[1]
-        row, first = divmod(int(start), width)
-        last = int(stop) - row * width
-        around = rows_BL[row, max(0, first - reach) : last + reach]
-        around = around[around != NO_TOKEN]
-        passage = int(self._passage_F[form])
-        key = (passage, around.tobytes())
+            return 0, 0
+        row, first = divmod(int(start), rows_BL.shape[1])
+        before = _nearest(rows_BL[row, max(0, first - reach) : first][::-1])[::-1]
+        behind = _nearest(rows_BL[row, first : int(stop) - int(start) + first + reach])
+        around = np.concatenate([before, behind])
+        key = (form, len(before), around.tobytes())
         if key not in self._known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = self._texts[passage] in text_room.decode(self._tokenizer, around)
+            self._known[key] = self._rest(form, around, len(before))
         return self._known[key]
+
+    def _rest(self, form: int, around: NDArray[np.int64], first: int) -> tuple[int, int] | None:
+        passage, inside, head, reach = self._forms[form]
+        wanted = self._texts[passage]
+
+        def decoded(begin: int, end: int) -> str:
+            return text_room.decode(self._tokenizer, around[begin:end])
+
+        whole = decoded(0, len(around))
+        # Counted from the end: a tokenizer may drop a blank where a text begins.
+        at = len(whole) - len(decoded(first, len(around))) - head
+        if at < 0 or not whole.startswith(wanted, at):
+            return None
+        stop = first + len(inside)
+        begin = next(n for n in range(min(first + reach, stop), -1, -1) if len(decoded(0, n)) <= at)
+        end = next(n for n in range(max(stop - reach, begin), len(around) + 1) if decoded(0, n).startswith(wanted, at))
+        return first - begin, end - stop
+
+
+def _nearest(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The ids up to the first place where there is none."""
+    gaps = np.flatnonzero(ids == NO_TOKEN)
+    return ids[: gaps[0]] if len(gaps) else ids
 
 
 class _Anchors:

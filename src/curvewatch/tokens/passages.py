@@ -31,11 +31,13 @@ class Form(NamedTuple):
     Attributes:
         passage: Its index.
         inside: Ids that must stand there, one behind the other.
+        head: Characters of its text before them.
         reach: Tokens before and behind them in which the rest of its text is looked for; 0: the ids say it all.
     """
 
     passage: int
     inside: NDArray[np.int64]
+    head: int
     reach: int
 
 
@@ -113,22 +115,24 @@ class Passages:
 
 
 def _forms_of(passage: int, text: str, tokenizer: Any) -> list[Form]:
-    found: dict[bytes, Form] = {}
+    found: dict[tuple[int, bytes], Form] = {}
     for before in BEFORE:
         ids = text_room.encode(tokenizer, before + text)
-        if text not in text_room.decode(tokenizer, ids):
+        whole = text_room.decode(tokenizer, ids)
+        if text not in whole:
             # A tokenizer that changes texts (to lower case, say): only the ids can tell.
-            inside, reach = ids, 0
+            inside, head, reach = ids, 0, 0
         else:
             inside = ids[1:-1]
-            ends = [len(text_room.decode(tokenizer, ids[end:]).encode()) for end in (0, 1, -1)]
-            reach = 2 + max(ends[0] - ends[1], ends[2])
+            behind_first, last = (text_room.decode(tokenizer, ids[end:]) for end in (1, -1))
+            head = len(whole) - len(behind_first) - whole.index(text)
+            reach = 2 + max(len(whole.encode()) - len(behind_first.encode()), len(last.encode()))
         if len(inside) < LEAST_INSIDE:
             raise ValueError(
                 f"texts[{passage}]={brief(text)}: {len(ids)} tokens, too few to be told from what occurs by chance. "
                 "Follow the whole sentence that it stands in."
             )
-        found.setdefault(inside.tobytes(), Form(passage, np.asarray(inside, np.int64), reach))
+        found.setdefault((head, inside.tobytes()), Form(passage, np.asarray(inside, np.int64), head, reach))
     return list(found.values())
 
 

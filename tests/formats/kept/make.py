@@ -75,7 +75,7 @@ def write(path: Path, *, whole: bool) -> None:
     planned = {"planned_steps": np.array([0, 5, 6, 9]), "schedule": "kept"}
     plan = known(
         RunPlan, max_steps=10, **planned, provenance={"host": {"name": "kept"}},
-        max_overhead=0.05 if whole else None, weights="training",
+        max_overhead=0.05 if whole else None, weights="training", batches=whole, passages=passages() if whole else None,
     )  # fmt: skip
     file = RunFile.start(path, {"eval": record}, plan, -1)
     for step in STEPS:
@@ -89,6 +89,9 @@ def write(path: Path, *, whole: bool) -> None:
         row |= {"observations": {"eval": seen_of}, "counts": counts}
         row |= {"tokens_seen": 100.0 * step, "seen": seen}
         file.append(known(Row, **row))
+        if whole and step and hasattr(file, "add_trained"):
+            for part in trained_on(step):
+                file.add_trained(part)
         if whole and step == 5 and hasattr(file, "save_counts"):
             saved = [Seen(600.0, 420.0, 2400.0)] if Seen else [600.0] if hasattr(file, "tokens_seen_at") else []
             file.save_counts(6, {"eval": np.arange(5) + 6}, *saved)
@@ -116,6 +119,31 @@ def based() -> Any:
     """What a base says of the tokens."""
     Reference = find("Reference", "tokens.reference")
     return Reference and Reference("the base", values(1)[0], np.arange(N) % 2 == 0)
+
+
+def passages() -> Any:
+    """Two of them, for a tokenizer of letters."""
+    Passages = find("Passages", "tokens.passages")
+
+    class Letters:
+        def encode(self, text: str) -> list[int]:
+            return [ord(letter) for letter in text]
+
+        def decode(self, ids: Any) -> str:
+            return "".join(map(chr, ids))
+
+        def __len__(self) -> int:
+            return 256
+
+    return Passages and Passages({"a fact": "the sea is blue", "ä": "a fact nobody saw"}, Letters())
+
+
+def trained_on(step: int) -> Any:
+    """An exposure and two sequences in the update that leads to a step; nothing is known of those before it."""
+    TrainedPart = find("TrainedPart", "runfile.records")
+    two, before = np.array([step, step]), STEPS[STEPS.index(step) - 1]
+    yield TrainedPart(before, step - 1, known=False)
+    yield TrainedPart(step - 1, step, True, two[:1], two[:1] * 0, two[:1] * 0 + 3, two, two.astype(np.uint64), two - 9)
 
 
 if __name__ == "__main__":

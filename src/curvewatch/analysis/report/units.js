@@ -84,6 +84,8 @@ class UnitExplorer {
     line("forgettability", bits("forgettability"));
     line("forgetting events, top-1", number(this.value("forgetting_events_top1", row)));
     line("forgetting events, threshold", number(this.value("forgetting_events_threshold", row)));
+    const seen = unit.exposures?.[row];
+    if (seen) line("trained on", seen.length ? `in ${seen.length.toLocaleString("en")}${seen.length >= 200 ? " or more" : ""} update${seen.length === 1 ? "" : "s"}, last in ${number(seen.at(-1))}` : "never");
     document.getElementById("unit-facts").replaceChildren(body);
   }
 
@@ -93,6 +95,8 @@ class UnitExplorer {
     const x = along(run, after0(run, run.steps)), right = truths(data, `unit.correct.${k}`, row), at = run.steps.filter((s, i) => s > 0 && right[i]);
     const traces = x.length ? [{ x, y: after0(run, raw), mode: "lines+markers", name: "raw", line: { color: run.colour, width: 1.5 }, marker: { size: 4 }, hovertemplate: "%{y:.2f} bits<extra></extra>" }] : [];
     if (at.length) traces.push({ x: along(run, at), y: at.map(() => -0.02 * unit.chance[row]), mode: "markers", name: "all tokens first choice", marker: { symbol: "square", size: 4, color: run.colour }, hovertemplate: "all tokens first choice<extra></extra>" });
+    const seen = unit.exposures?.[row] ?? [];
+    if (seen.length) traces.push({ x: along(run, seen), y: seen.map(() => 0), mode: "markers", name: "its passage was trained on", marker: { symbol: "line-ns-open", size: 14, color: LABEL_HUES[1] }, hovertemplate: "trained on its passage<extra></extra>" });
     draw("plot-unit", traces, { ...chance({ chance: unit.chance[row] }), xaxis: stepAxis(data), yaxis: { title: "surprisal, bits", rangemode: "tozero" }, showlegend: true, hovermode: "closest", margin: { l: 46, r: 12, t: 30, b: 40 } });
     this.items();
   }

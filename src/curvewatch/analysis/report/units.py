@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 from curvewatch.analysis.findings import Findings
 from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.chosen import SEED, ends
+from curvewatch.analysis.seen import passages_of
 from curvewatch.analysis.units import Units
 from curvewatch.measures import ACQUISITION_STATUS, MeasureTable, MeasureWarning
+from curvewatch.runfile.trained import Trained
+from curvewatch.tokens.spans import Spans
 
 MOST_KINDS = 4
 ON_PAGE = 400
 EXTREMES = 40
 MOST_GROUPS = 6
+MOST_EXPOSURES = 200
 MEASURES = (
     "final_surprisal",
     "within_run_variability",
@@ -63,6 +67,7 @@ def units_of(findings: Findings, rows: NDArray[np.int64]) -> tuple[list[dict[str
             "statuses": ACQUISITION_STATUS,
             "status": measures.codes("acquisition_status")[which_u],
             "items": _items(units, rows),
+            "exposures": _exposures(one.run.trained, spans),
         })  # fmt: skip
         curves_Su = np.stack([np.asarray(units.surprisal[int(t), which_u], np.float32) for t in rows])
         correct_Su = np.stack([units.correct[int(t), which_u] for t in rows])
@@ -81,6 +86,22 @@ def _choose(measures: MeasureTable, n: int) -> NDArray[np.int64]:
     rest = np.setdiff1d(np.arange(n), kept, assume_unique=True)
     sample = np.random.default_rng(SEED).choice(rest, ON_PAGE - len(kept), replace=False)
     return np.sort(np.concatenate([kept, sample])).astype(np.int64)
+
+
+def _exposures(trained: Trained | None, spans: Spans) -> list[list[int] | None] | None:
+    """Of each span the last updates that were trained on its passage; None where it has none."""
+    if trained is None or not trained.names:
+        return None
+    passage_u = passages_of(trained, spans).tolist()
+    if max(passage_u, default=-1) < 0:
+        return None
+    order = np.lexsort([trained.step_E, trained.passage_E])
+    passage_E, step_E = trained.passage_E[order], trained.step_E[order]
+    first_u, stop_u = (np.searchsorted(passage_E, passage_u, side).tolist() for side in ("left", "right"))
+    return [
+        step_E[max(first, stop - MOST_EXPOSURES) : stop].tolist() if passage >= 0 else None
+        for passage, first, stop in zip(passage_u, first_u, stop_u, strict=True)
+    ]
 
 
 def _items(units: Units, rows: NDArray[np.int64]) -> dict[str, Any] | None:
