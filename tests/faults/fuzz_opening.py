@@ -106,10 +106,10 @@ def build(path: Path, kind: str) -> None:
         file.append(Row(step, 0.1, 1e9 + step, made))
         if step % 20 == 0:
             file.add_samples([Sample(step, 0, " and", (3, 1), 0, prompt="Once"), Sample(step, 1, "", (), 0, "eos")])
-        there = np.array([step])
-        print_of = np.array([step], np.uint64)
-        file.add_trained(TrainedPart(last, step, True, there, there * 0, there * 0 + 1, there, print_of, there))
-        last = step
+        if step:
+            there, prints = np.array([step]), np.array([step], np.uint64)
+            file.add_trained(TrainedPart(last, step, True, there, there * 0, there * 0 + 1, there, prints, there))
+            last = step
     file.skip(35, "budget")
     file.close()
     if kind in ("packed", "other indexes", "old HDF5"):
@@ -135,7 +135,11 @@ def repack(path: Path, kind: str) -> None:
             if indexes and item.ndim == 2:  # a tree, packed and not
                 chosen = {**chosen, "chunks": (2, 4), "maxshape": (None, None)}
             elif indexes and item.shape == item.maxshape != ():  # an array of fixed length
-                chosen = {**chosen, "chunks": (4,), "compression": None if name == "target" else chosen["compression"]}
+                chosen = {
+                    **chosen,
+                    "chunks": (min(4, item.shape[0]),),
+                    "compression": None if name == "target" else chosen["compression"],
+                }
             new.create_dataset(name, data=item[()], **{k: v for k, v in chosen.items() if v is not None})
 
     # Dimension scales are left out: they say nothing that the names don't.

@@ -7,7 +7,7 @@ units.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,13 @@ from curvewatch.measures.exposures import (
 )
 from curvewatch.runfile.reader import Reader
 from curvewatch.runfile.trained import Trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+LEAST_SHARE = 0.5
+"""The line is fitted to times since the last gain at which so many of the probes were scored."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,33 @@ class Exposures:
         ]
         since, share, n = mean_retainability(found)
         names = [units.spans.name[u] for u in probes.tolist()]
-        return Retained(probes, names, found, since, share, n, decay(since, share))
+        # Elsewhere the mean is of few probes, and moves with which they are.
+        common = n >= LEAST_SHARE * sum(len(one.since_K) > 0 for one in found)
+        return Retained(probes, names, found, since, share, n, common, decay(since[common], share[common]))
+
+    def plot(self, kind: str, *, window: int = WINDOW) -> Figure:
+        """What exposures bring, and what is left of it, as a matplotlib figure, which can be changed.
+
+        Left the bits that probes gain around an exposure, mean and middle half; right the mean retainability with its
+        line.
+
+        Args:
+            kind: As for `effects`.
+            window: As for `effects`.
+
+        Raises:
+            ImportError: Without matplotlib, which comes with `curvewatch[analysis]`.
+        """
+        from curvewatch.analysis.exposure_figure import exposure_figure, gains_around
+
+        units, passage_U, bits_TU = self._probes(kind)
+        exposed = [
+            (u, step)
+            for u in np.flatnonzero(passage_U >= 0).tolist()
+            for step in self.steps_of(int(passage_U[u])).tolist()
+        ]
+        gained = gains_around(bits_TU, units.steps_T, exposed, window)
+        return exposure_figure(gained, self.retention(kind, window=window))
 
     def _probes(self, kind: str) -> tuple[Units, NDArray[np.int64], NDArray[Any]]:
         units = Units(self.run, kind)
@@ -146,7 +179,8 @@ class Retained:
         since_K: Steps since the gain of the last exposure.
         share_K: Mean share of the gain that is left, over probes, outliers left out.
         n_K: Probes behind it.
-        decay: The line through it.
+        common_K: Whether these are at least half of those that gained something.
+        decay: The line through the common ones.
     """
 
     unit_P: NDArray[np.int64]
@@ -155,6 +189,7 @@ class Retained:
     since_K: NDArray[np.int64]
     share_K: NDArray[np.float64]
     n_K: NDArray[np.int64]
+    common_K: NDArray[np.bool_]
     decay: Decay
 
     def __repr__(self) -> str:

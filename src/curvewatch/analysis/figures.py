@@ -80,7 +80,7 @@ def curve_figure(curve: TokenCurve) -> Figure:
         before = " ".join(curve.token.context.split())[-48:]
         axes.set_title(_plain(f"…{before}⟦{curve.token.target}⟧"), loc="left", fontsize=7)
 
-    return _drawn(draw, (WIDTH * 1.3, 2.3))
+    return drawn(draw, (WIDTH * 1.3, 2.3))
 
 
 def figure(findings: Findings, name: str = "surprisal") -> Figure:
@@ -99,10 +99,10 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
     empty = all((one.moment.steps_T <= 0).all() for one in findings.runs)
     if name.startswith("label:"):
         (curves,) = label_curves(findings.runs[0].moment, [name.removeprefix("label:")])
-        return _drawn(_nothing if empty else lambda figure: _label(figure, findings, curves), (WIDTH, 2.2))
+        return drawn(_nothing if empty else lambda figure: _label(figure, findings, curves), (WIDTH, 2.2))
     if name.startswith("items:"):
         units = Units(findings.runs[0].run, name.removeprefix("items:"))
-        return _drawn(_nothing if empty else lambda figure: _items(figure, units), (WIDTH, 2.2))
+        return drawn(_nothing if empty else lambda figure: _items(figure, units), (WIDTH, 2.2))
     if name not in FIGURES:
         raise ValueError(f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, label:NAME and items:KIND.")
     if name == "cross_run" and findings.comparison is None:
@@ -110,7 +110,7 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
             "name='cross_run': it compares runs. Give several of one token set: run.plot('cross_run', other)."
         )
     draw, size = FIGURES[name]
-    return _drawn(_nothing if empty else lambda figure: draw(figure, findings), size)
+    return drawn(_nothing if empty else lambda figure: draw(figure, findings), size)
 
 
 def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
@@ -142,7 +142,7 @@ def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequenc
     return paths
 
 
-def _drawn(draw: Callable[[Any], None], size: tuple[float, float]) -> Figure:
+def drawn(draw: Callable[[Any], None], size: tuple[float, float]) -> Figure:
     matplotlib, room = need("matplotlib", "figures"), need("matplotlib.figure", "figures")
 
     class Shown(room.Figure):  # type: ignore[misc, name-defined]

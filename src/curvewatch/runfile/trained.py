@@ -114,8 +114,8 @@ def settle_trained(h5: h5py.File, path: Path, passages: Passages | None, *, batc
             return
         if layout.TRAINED_ON in h5:
             raise RunFileError(
-                f"tokens: in {path} a token set is called {layout.TRAINED_ON!r}, where exposures and batches have their "
-                "place. Give the set another name, and another path."
+                f"tokens: in {path} a token set is called {layout.TRAINED_ON!r}, where exposures and batches have "
+                "their place. Give the set another name, and another path."
             )
         group = h5.create_group(layout.TRAINED_ON)
         create_all(group, layout.UNKNOWN, {"unknown_first": 0})

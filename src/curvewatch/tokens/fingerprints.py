@@ -22,8 +22,13 @@ def fingerprints(rows_BL: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
 
     Returns:
         uint64, shape [rows].
+
+    Raises:
+        ValueError: If it is of another shape.
     """
     rows_BL = np.asarray(rows_BL, np.int64)
+    if rows_BL.ndim != 2:
+        raise ValueError(f"rows_BL: token ids of shape [rows, length] are expected, this is {rows_BL.shape}.")
     there_BL = rows_BL >= 0
     with np.errstate(over="ignore"):
         powers_L = np.cumprod(np.full(rows_BL.shape[1], _FACTOR, np.uint64), dtype=np.uint64)
