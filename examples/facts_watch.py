@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import statistics
 from pathlib import Path
 
 import torch
@@ -47,7 +48,7 @@ def main() -> None:
     data = text_data.from_text(options.text, context=CONTEXT)
     facts = made_up(options.n_facts, options.seed)
     shown = plan(facts, options.max_steps // 3, options.max_steps * 2 // 3, options.seed)
-    train = Taught(data.train, shown, data.tokenizer)
+    train = Taught(data.train, options.max_steps * BATCH, shown, data.tokenizer)
 
     start = data.tokenizer.bos_token_id
     probes = {
@@ -89,7 +90,7 @@ def tell(found: object, facts: dict[str, dict[str, str]]) -> None:
         gained = effects[effects["passage"].isin(of)]["effectivity"]
         shares = [one.retainability_K[-1] for u, one in zip(retained.unit_P, retained.by_probe, strict=True)
                   if len(one.retainability_K) and found.run.tokens.spans.group[u] in of]  # fmt: skip
-        left = f"{sum(shares) / len(shares):4.0%} left at the end" if shares else "nothing gained"
+        left = f"{statistics.median(shares):4.0%} left at the end (median)" if shares else "nothing gained"
         print(f"  seen {times:2} times: {gained.mean():5.2f} bits an exposure, {left}")
     print(f"  decay constant {retained.decay.constant:.3f}")
 
@@ -138,12 +139,15 @@ class Taught(Dataset[dict[str, Tensor]]):
 
     Args:
         text: The sequences.
+        n: How many of them; they begin anew if there are fewer.
         shown: Facts by update, counted from 1.
         tokenizer: Of the text.
     """
 
-    def __init__(self, text: Dataset[dict[str, Tensor]], shown: dict[int, list[str]], tokenizer: object) -> None:
-        self.text, self.order = text, torch.randperm(len(text)).tolist()
+    def __init__(
+        self, text: Dataset[dict[str, Tensor]], n: int, shown: dict[int, list[str]], tokenizer: object
+    ) -> None:
+        self.text, self.n, self.order = text, n, torch.randperm(len(text)).tolist()
         self.facts = {
             (update - 1) * BATCH + k: torch.tensor(tokenizer(f"\n{fact}\n")["input_ids"])
             for update, facts in shown.items()
@@ -151,10 +155,10 @@ class Taught(Dataset[dict[str, Tensor]]):
         }
 
     def __len__(self) -> int:
-        return len(self.text)
+        return self.n
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        ids = self.text[self.order[index]]["input_ids"]
+        ids = self.text[self.order[index % len(self.order)]]["input_ids"]
         if index in self.facts:
             ids = torch.cat([self.facts[index], ids])[:CONTEXT]
         return {"input_ids": ids, "labels": ids}

@@ -91,6 +91,24 @@ def test_example_runs(script, text, tmp_path):
     assert {sample.step for sample in run.samples} == {0, 1, 6}
 
 
+def test_facts_are_followed(text: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(text)
+    command = [sys.executable, str(ROOT / "examples/facts_watch.py"), "--text", "text.txt", "--max-steps", "70",
+               "--n-facts", "6", "--width", "32", "--output-dir", "out"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("same-words", "other-words"):
+        assert f"{name}: <Exposures of facts.h5: 6 of 6 passages seen, " in done.stdout
+        assert (tmp_path / f"out/facts-{name}.png").stat().st_size > 0
+    found = open_run(tmp_path / "out/facts.h5", "same-words").exposures()
+    seen = found.to_pandas()["occurrences"]
+    facts = module("facts_watch").made_up(6, 0)
+    assert seen.to_dict() == {name: fact["times"] for name, fact in facts.items()}
+    assert found.effects("answer")["complete"].sum() > 0
+
+
 def check_wandb(folder: Path, wandb_run: Path) -> None:
     """Everything that the settings ask for has arrived, under documented keys, and the pages are there."""
     history = rows(folder)

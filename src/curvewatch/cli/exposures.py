@@ -54,6 +54,9 @@ def exposures(
 
 def _effects(frame: Any, retained: Any) -> None:
     known = frame["effectivity"].dropna()
+    if not len(known):
+        note("effectivity: no exposure of a probe has a row before it and one behind it")
+        return
     out.print(
         f"effectivity: {known.mean():+.2f} bits an exposure on average ({len(known):,} exposures of "
         f"{frame['unit'].nunique():,} probes)"

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from curvewatch.errors import RunFileError
 from curvewatch.runfile import layout
 from curvewatch.runfile.datasets import create_all
+from curvewatch.runfile.plain import require
 from curvewatch.runfile.records import TrainedPart
-from curvewatch.runfile.trust import attribute, read, require, sets_of
+from curvewatch.runfile.trust import attribute, read, sets_of
 from curvewatch.tokens.given import storable
 from curvewatch.tokens.passages import Passages
 
