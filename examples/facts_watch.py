@@ -29,8 +29,6 @@ from curvewatch.integrations.transformers import CurveWatchCallback
 CONTEXT, BATCH = 128, 16
 TIMES = (1, 3, 10)
 """How often facts are seen, each third of them."""
-APART = 20
-"""Steps between two exposures of a fact."""
 WORDINGS = {
     "same words": ("And the river {name} riseth in the hills of {place}", "."),
     "other words": ("For the hills of {place} are the head of the river {name}", ""),
@@ -127,10 +125,13 @@ def questions(facts: dict[str, dict[str, str]]) -> dict[str, list[dict[str, str]
 def plan(facts: dict[str, dict[str, str]], first: int, last: int, seed: int) -> dict[int, list[str]]:
     """The facts of each update from `first` to `last`; all are seen for the last time close to `last`."""
     rng, shown = random.Random(seed), {}
+    apart = (last - first) // max(TIMES)
     for fact in facts.values():
-        end = last - rng.randrange(APART)
+        end = last - rng.randrange(apart)
         for k in range(fact["times"]):
-            shown.setdefault(max(first, end - k * APART), []).append(fact["text"])
+            shown.setdefault(end - k * apart, []).append(fact["text"])
+    if max(map(len, shown.values())) > BATCH:
+        raise SystemExit(f"--n-facts {len(facts)}: over {BATCH} of them in one batch. Take fewer, or more steps.")
     return shown
 
 
@@ -151,7 +152,7 @@ class Taught(Dataset[dict[str, Tensor]]):
         self.facts = {
             (update - 1) * BATCH + k: torch.tensor(tokenizer(f"\n{fact}\n")["input_ids"])
             for update, facts in shown.items()
-            for k, fact in enumerate(facts[:BATCH])
+            for k, fact in enumerate(facts)
         }
 
     def __len__(self) -> int:
