@@ -25,12 +25,33 @@ from curvewatch.cli.common import (
 def export(
     file: RunPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .npz, .parquet or .nc.", show_default=False)],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", help="Instead of all: one weight a token, mile, rho1 or easiness.", show_default=False
+        ),
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option("--step", help="The row of the weights; else the last.", show_default=False)
+    ] = None,
+    gamma: Annotated[float, typer.Option("--gamma", help="Of the weights mile.")] = 1.0,
+    keep: Annotated[float, typer.Option("--keep", help="Share of the tokens that the weights rho1 keep.")] = 0.6,
     set_name: SetName = None,
 ) -> None:
-    """Curves, tokens and measures in another format: NumPy, parquet, netCDF."""
+    """Curves, tokens and measures in another format: NumPy, parquet, netCDF. Or weights, .csv, .parquet or .npz."""
     from curvewatch.analysis.export import FORMATS
     from curvewatch.analysis.export import export as export_run
 
+    if weights is not None:
+        from curvewatch.analysis.weights import SUFFIXES, token_weights, write_weights
+
+        if output.suffix not in SUFFIXES:
+            raise typer.BadParameter(f"{output}: the ending chooses the format; use one of {', '.join(SUFFIXES)}.")
+        run = opened(file, set_name)
+        found = token_weights(run, weights, step=step, gamma=gamma, keep=keep)
+        write_weights(run, found, output)
+        note(f"{output}: {len(found):,} weights")
+        return
     if output.suffix not in FORMATS:
         raise typer.BadParameter(f"{output}: the ending chooses the format; use one of {', '.join(FORMATS)}.")
     run = opened(file, set_name)
