@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from curvewatch import Observation
 from curvewatch.live import BINS, HISTOGRAMS, METRICS, Histogram, LiveMetrics, Metrics
+from curvewatch.live.keys import KIND_METRICS
 
 NAN = math.nan
 CHANCE = 8.0
@@ -96,6 +97,9 @@ def test_against_the_reference(curves: list[list[float]]) -> None:
         expected = reference.update(step, surprisal, one.correct.tolist(), one.entropy_bits.tolist())
         average = [value for value in reference.average if not math.isnan(value)]
         found = live.update(step, one).scalars
+        # Those have a reference of their own (tests/measures/test_running_kinds.py).
+        assert {key for key in found if key.startswith("kind/")} == (set(KIND_METRICS) if step else set())
+        found = {key: value for key, value in found.items() if key not in KIND_METRICS}
         if any(abs(value - edge) < 1e-4 for value in average for edge in (4.0, 5.0)):
             return  # on the edge, float32 and this reference may fall on different sides, now and ever after
         assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
@@ -129,7 +133,7 @@ def test_keys_are_those_of_the_table() -> None:
     live = LiveMetrics(3, CHANCE, 100)
     live.update(0, observation([1, 1, 1]))
     found = live.update(5, observation([1, 1, 1]))
-    assert set(found.scalars) == set(METRICS) - {"seconds"}, "which the watch adds"
+    assert set(found.scalars) == (set(METRICS) | set(KIND_METRICS)) - {"seconds"}, "which the watch adds"
     assert set(found.histograms) == set(HISTOGRAMS)
 
 

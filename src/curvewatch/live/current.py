@@ -20,15 +20,18 @@ from curvewatch.live.resemblance import NgramResemblance
 from curvewatch.measures.events import EventDetector
 from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.measures.frequency import TargetTypes
+from curvewatch.measures.kinds import RunningRho1
 from curvewatch.observation import Observation
 from curvewatch.tokens.annotations import bits_per_byte, why_no_bits_per_byte
 from curvewatch.tokens.tokenset import TokenSet
+
+KINDS = {"H->L": "falling", "L->H": "rising", "L->L": "low", "H->H": "high"}
 
 
 class LiveMetrics:
     """The running measures of one token set.
 
-    Memory: 22 bytes a token, five more with frequency bands, eight for each order of n-grams.
+    Memory: 42 bytes a token, five more with frequency bands, eight for each order of n-grams.
 
     Args:
         n_tokens: N.
@@ -58,6 +61,7 @@ class LiveMetrics:
         self.bands = BandMetrics(types, n_bands) if types is not None else None
         self._ngrams = NgramResemblance(ngram_surprisal_nN) if ngram_surprisal_nN is not None else None
         self.events = EventDetector(n_tokens)
+        self._kinds = RunningRho1(n_tokens)
         self._labels = LabelMetrics(tokens.labels) if tokens is not None and tokens.labels else None
         self._spans = SpanMetrics(tokens.spans, chance) if tokens is not None and len(tokens.spans) else None
         notes = tokens.annotations if tokens is not None else None
@@ -84,6 +88,7 @@ class LiveMetrics:
         self.top1.update(step, observation.correct)
         self.threshold.update(step, observation.surprisal_bits)
         self.last_event = self.events.update(step, observation.surprisal_bits)
+        self._kinds.update(observation.surprisal_bits)
         if self._spans is not None:
             self._spans.advance(step, observation)
         if self._against is not None:
@@ -131,6 +136,7 @@ class LiveMetrics:
                 "jumped_up_share": self.events.up_share,
                 "jumped_down_share": self.events.down_share,
             }
+        scalars |= {f"kind/{KINDS[name]}_share": share for name, share in self._kinds.shares().items()}
         if self.bands is not None and counts_D is not None and counts_D.any():
             scalars |= self.bands.update(counts_D, y_N, self.threshold.acquired_N, forgotten_N)
         if self._text is not None:

@@ -72,6 +72,13 @@ EVENT_METRICS = {
     "jumped_up_share": ("share", "of tokens whose surprisal rose by more than three times their usual change"),
     "jumped_down_share": ("share", "of tokens whose surprisal fell by as much"),
 }
+# From the second observation on: Rho-1's classes, from a line through each token's surprisal over the rows so far.
+KIND_METRICS = {
+    "kind/falling_share": ("share", "of tokens whose line fell by more than 0.289 bit (0.2 nat; Rho-1's H->L)"),
+    "kind/rising_share": ("share", "of tokens whose line rose by more than that (L->H)"),
+    "kind/low_share": ("share", "of tokens with neither that are at or below the mean of all now (L->L)"),
+    "kind/high_share": ("share", "of tokens with neither that are above it (H->H)"),
+}
 # Of sets with a reference: against a base model, which may be the run's own first row.
 BASE_METRICS = {
     "base/change_mean": ("bit", "surprisal now less that of the base, mean over tokens"),
@@ -156,6 +163,7 @@ SET_KEYS = {
     **METRICS,
     **TEXT_SET_METRICS,
     **EVENT_METRICS,
+    **KIND_METRICS,
     **BAND_METRICS,
     **LABEL_METRICS,
     **SPAN_METRICS,

@@ -21,7 +21,7 @@ from curvewatch.measures.kinds.axis import axis_of
 RHO1 = ("H->L", "L->H", "L->L", "H->H", "unknown")
 """Falling, rising, low throughout, high throughout; unknown: a row that is not finite."""
 CHANGE_NATS = 0.2
-_NATS_PER_BIT = float(np.log(2))
+NATS_PER_BIT = float(np.log(2))
 UNKNOWN = RHO1.index("unknown")
 
 
@@ -73,11 +73,16 @@ def rho1_classes(surprisal_TN: CurvesLike | ArrayLike, steps: ArrayLike, *, axis
     u_T = x_T - x_T.mean()
     weight_T = u_T * (x_T[-1] - x_T[0]) / (u_T @ u_T)
     for tokens in blocks.token_blocks(curves_TN, None):
-        nats_Tn = np.asarray(curves_TN[:, tokens], np.float64)[rows] * _NATS_PER_BIT
+        nats_Tn = np.asarray(curves_TN[:, tokens], np.float64)[rows] * NATS_PER_BIT
         known_n = np.isfinite(nats_Tn).all(axis=0)
         with np.errstate(invalid="ignore"):
             change_N[tokens] = np.where(known_n, weight_T @ nats_Tn, np.nan)
         last_N[tokens] = nats_Tn[-1]
+    return sorted_by(change_N, last_N, axis)
+
+
+def sorted_by(change_N: NDArray[np.float64], last_N: NDArray[np.float64], axis: str) -> Rho1Classes:
+    """The classes, from each line's change and the last loss, both in nats; NaN in the former where unknown."""
     finite = np.isfinite(last_N)
     mean = float(last_N[finite].mean()) if finite.any() else float("nan")
     codes_N = np.where(last_N <= mean, RHO1.index("L->L"), RHO1.index("H->H"))
