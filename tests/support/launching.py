@@ -75,6 +75,7 @@ def spawned(rank: int, port: str, function: Callable[[Path, Any], None], folder:
         LOCAL_WORLD_SIZE="2",
     )  # fmt: skip
     function(folder, watch)
+    torch.distributed.barrier()  # else one may take down what the other still talks to, and that aborts
     torch.distributed.destroy_process_group()
 
 
