@@ -3,8 +3,8 @@
     python benchmarks/exposures.py            # about two minutes
     python benchmarks/exposures.py --quick    # seconds: a smoke test, whose figures mean nothing
 
-Rows of made-up words, as frequent as words are (Zipf), and passages of 20 of them, a hundred of which stand in the
-batch. Both take turns.
+Rows of made-up words, as frequent as words are (Zipf), and passages of 20 of them, a hundred of which are put into
+the batch (some over others). Both take turns.
 """
 
 from __future__ import annotations
