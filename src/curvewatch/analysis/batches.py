@@ -62,9 +62,10 @@ def batches_before(run: Reader, step: int, data: Path | None = None) -> Batches:
     if data is not None:
         known = rows_in(data)
         order = np.argsort(known, kind="stable")
-        at = np.searchsorted(known[order], prints)
+        known = known[order]
+        at = np.searchsorted(known, prints)
         inside = at < len(known)
-        row[inside] = np.where(known[order][at[inside]] == prints[inside], order[at[inside]], -1)
+        row[inside] = np.where(known[at[inside]] == prints[inside], order[at[inside]], -1)
     frame = pandas.DataFrame(
         {
             "step": trained.step_S[chosen],

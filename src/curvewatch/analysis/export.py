@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,20 @@ def export(run: Reader, path: str | os.PathLike[str], *, progress: Progress | No
     kind = FORMATS.get(path.suffix)
     if kind is None:
         raise ValueError(f"output={path}: the ending chooses the format; use one of {', '.join(FORMATS)}.")
+    with replaced(path) as temporary:
+        {"npz": _npz, "parquet": _parquet, "netcdf": _netcdf}[kind](run, temporary, progress)
+    return path
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Where a file is written that takes the place of `path` once it is whole; of the same ending."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
-        {"npz": _npz, "parquet": _parquet, "netcdf": _netcdf}[kind](run, temporary, progress)
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path
 
 
 def _row_blocks(moment: Moment) -> Iterator[slice]:

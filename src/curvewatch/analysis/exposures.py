@@ -121,7 +121,9 @@ class Exposures:
             kind: As for `effects`.
             window: As for `effects`.
         """
-        units, passage_U, bits_TU = self._probes(kind)
+        return self._retained(*self._probes(kind), window)
+
+    def _retained(self, units: Units, passage_U: NDArray[np.int64], bits_TU: NDArray[Any], window: int) -> Retained:
         probes = np.flatnonzero(passage_U >= 0)
         found = [
             retention(bits_TU[:, u], units.steps_T, self.steps_of(int(passage_U[u])), window=window)
@@ -155,7 +157,7 @@ class Exposures:
             for step in self.steps_of(int(passage_U[u])).tolist()
         ]
         gained = gains_around(bits_TU, units.steps_T, exposed, window)
-        return exposure_figure(gained, self.retention(kind, window=window))
+        return exposure_figure(gained, self._retained(units, passage_U, bits_TU, window))
 
     def _probes(self, kind: str) -> tuple[Units, NDArray[np.int64], NDArray[Any]]:
         units = Units(self.run, kind)

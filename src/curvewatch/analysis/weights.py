@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.analysis.export import replaced
 from curvewatch.analysis.frames import need, target_texts
 from curvewatch.analysis.moment import Moment
+from curvewatch.runfile.datasets import padded
 from curvewatch.runfile.reader import Reader
 
 KINDS = ("mile", "rho1", "easiness")
@@ -124,17 +126,13 @@ def write_weights(run: Reader, weights_N: NDArray[np.float64], path: str | os.Pa
     if texts is not None:
         columns["target_text"] = texts
     columns["weight"] = weights_N
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
-    try:
+    with replaced(path) as temporary:
         if path.suffix == ".npz":
-            longest = max(len(tokens.sequence(s)) for s in range(tokens.n_sequences))
-            ids = np.full((tokens.n_sequences, longest), -1, np.int32)
-            for s in range(tokens.n_sequences):
-                ids[s, : len(tokens.sequence(s))] = tokens.sequence(s)
-            by_place = np.full(ids.shape, np.nan)
+            by_place = np.full((tokens.n_sequences, tokens.context), np.nan)
             by_place[tokens.sequence_index, tokens.position] = weights_N
             if texts is not None:
                 columns["target_text"] = texts.astype(str)
+            ids = np.concatenate([block for _, block in padded(tokens, tokens.ids)])
             np.savez_compressed(temporary, **columns, sequences=ids, sequence_weights=by_place)
         else:
             frame = need("pandas", "weights").DataFrame(columns)
@@ -142,7 +140,4 @@ def write_weights(run: Reader, weights_N: NDArray[np.float64], path: str | os.Pa
                 frame.to_csv(temporary, index=False)
             else:
                 frame.to_parquet(temporary, index=False)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import RunPath, SetName, guarded, note, opened, out, plain
+from curvewatch.cli.common import RunPath, SetName, check_csv, guarded, note, opened, out, plain
 from curvewatch.cli.look import print_table
 
 COLUMNS = ("tokens", "base_surprisal", "change", "worse", "lost", "gained", "regained", "kl")
@@ -32,8 +32,7 @@ def against(
     from curvewatch.analysis.against import in_words
     from curvewatch.runfile.reader import set_names
 
-    if output is not None and output.suffix != ".csv":
-        raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
+    check_csv(output)
     run = opened(file, set_name)
     other = None
     if base is not None:

@@ -16,6 +16,7 @@ from curvewatch.cli.common import (
     RunPath,
     RunPaths,
     SetName,
+    check_csv,
     fail,
     guarded,
     note,
@@ -64,8 +65,7 @@ def compare(
     """How far runs of one token set agree: variability across runs, correlation of each measure and of surprisal."""
     if len(files) < 2:
         raise typer.BadParameter("comparing takes at least two run files.", param_hint="FILE...")
-    if output is not None and output.suffix != ".csv":
-        raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
+    check_csv(output)
     runs = [opened(file, set_name) for file in files]
     if sum(one is not None for one in (by, at, group)) > 1:
         raise typer.BadParameter("one of --by, --at and --group at a time.")

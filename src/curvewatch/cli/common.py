@@ -74,6 +74,12 @@ def fail(text: str) -> None:
     raise typer.Exit(1)
 
 
+def check_csv(output: Path | None) -> None:
+    """Refuses an --output that does not end in .csv, before any work is done for it."""
+    if output is not None and output.suffix != ".csv":
+        raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
+
+
 def note(text: str) -> None:
     """Prints something worth knowing, on stderr so that pipes stay clean."""
     err.print(f"[yellow]note:[/] {plain(text)}", soft_wrap=True)

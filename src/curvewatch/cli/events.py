@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli.common import RunPath, SetName, guarded, note, opened, out, plain
+from curvewatch.cli.common import RunPath, SetName, check_csv, guarded, note, opened, out, plain
 
 
 @guarded
@@ -23,8 +23,7 @@ def events(
     from curvewatch.analysis.characters import visible
     from curvewatch.analysis.events import events_frame, events_of
 
-    if output is not None and output.suffix != ".csv":
-        raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
+    check_csv(output)
     run = opened(file, set_name)
     found = events_of(run)
     for one in found:

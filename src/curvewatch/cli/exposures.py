@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from curvewatch.cli.common import RunPath, SetName, guarded, note, opened, out, plain
+from curvewatch.cli.common import RunPath, SetName, check_csv, guarded, note, opened, out, plain
 
 _SHOWN_TEXT = 60
 
@@ -30,8 +30,7 @@ def exposures(
     """When each passage was trained on; with --unit, what each exposure gained and how much of it stays."""
     from curvewatch.analysis.exposures import exposures_of
 
-    if output is not None and output.suffix != ".csv":
-        raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
+    check_csv(output)
     run = opened(file, set_name)
     found = exposures_of(run)
     frame = found.to_pandas()
@@ -101,8 +100,7 @@ def batches(
     """The sequences that were trained on between a step and the row before it, found again in the data."""
     from curvewatch.analysis.batches import batches_before
 
-    if output is not None and output.suffix != ".csv":
-        raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
+    check_csv(output)
     from curvewatch.runfile.reader import set_names
 
     run = opened(file, set_names(file)[0])

@@ -44,4 +44,4 @@ class RunningRho1:
     def shares(self) -> dict[str, float]:
         """Share of the tokens in each of the four classes; nothing before the second row."""
         found = self.classes()
-        return {} if found is None else {name: found.shares[name] for name in RHO1[:-1]}
+        return {} if found is None else {name: share for name, share in found.shares.items() if name in RHO1[:-1]}
