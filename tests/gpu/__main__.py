@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-PARTS = ("kernel", "training", "compiled", "attention", "memory", "streams", "distributed", "overhead")
+PARTS = ("kernel", "training", "followed", "compiled", "attention", "memory", "streams", "distributed", "overhead")
 # Programs that measure, with what they are told on a card; on a CPU they run quickly and mean nothing.
 BENCHMARKS = {
     "scoring": ["scoring.py", "--case", "0", "--case", "1", "--rounds", "5"],

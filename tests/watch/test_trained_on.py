@@ -12,7 +12,8 @@ import torch
 from curvewatch import Live, Passages, RunFileError, Schedule, Watch, fingerprints, open_run
 from curvewatch.watch.trained_on import TrainedOn
 from tests.support.hosts import Watching, run
-from tests.support.models import VOCABULARY, PlainLM, random_tokens
+from tests.support.models import PlainLM, random_tokens
+from tests.support.passages import Numbers, exposures, in_rows, passage, passages_of
 from tests.support.ranks import on_ranks
 from tests.support.trainings import Training
 
@@ -20,47 +21,10 @@ HOSTS = ["trainer", "lightning", "loop"]
 TRAINING = Training(steps=6, rows=24, log_every=2, shuffle=False)
 
 
-class Numbers:
-    """A tokenizer of words "w0", "w1", ...: an id a word."""
-
-    vocab_size = VOCABULARY
-
-    def __len__(self) -> int:
-        return VOCABULARY
-
-    def encode(self, text: str) -> list[int]:
-        return [int(word[1:]) for word in text.split()]
-
-    def decode(self, ids: Any) -> str:
-        return " ".join(f"w{int(i)}" for i in ids)
-
-
-def passage(row: int, first: int = 2, n: int = 6, training: Training = TRAINING) -> str:
-    return Numbers().decode(training.data().ids[row, first : first + n])
-
-
 def passages() -> Passages:
     """Two that stand in rows 1 and 9 of the training, and one that is nowhere."""
     nowhere = "w1 w1 w1 w1 w1 w1"
-    return Passages({"one": passage(1), "nine": passage(9), "nowhere": nowhere}, Numbers())
-
-
-def in_rows(training: Training, row: int) -> dict[int, int]:
-    """At which updates a row of the data is trained on, and how often; data go round."""
-    a_batch = training.batch * training.accumulate
-    found: dict[int, int] = {}
-    for k in range(training.steps * a_batch):
-        if k % training.rows == row:
-            step = k // a_batch + 1
-            found[step] = found.get(step, 0) + 1
-    return found
-
-
-def exposures(path: Path, name: str) -> dict[int, int]:
-    trained = open_run(path).trained
-    assert trained is not None
-    of_it = trained.passage_E == trained.names.index(name)
-    return dict(zip(trained.step_E[of_it].tolist(), trained.count_E[of_it].tolist(), strict=True))
+    return Passages({"one": passage(TRAINING, 1), "nine": passage(TRAINING, 9), "nowhere": nowhere}, Numbers())
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -121,10 +85,6 @@ def test_resumed_at_a_checkpoint_nothing_is_told_twice(host: str, tmp_path: Path
     assert (after.step_E.tolist(), after.count_E.tolist()) == (expected, [1] * len(expected))
     assert after.unknown == []
     assert len(open_run(tmp_path / "curves.h5").sessions) == 2
-
-
-def passages_of(training: Training) -> Passages:
-    return Passages({name: passage(row, training=training) for name, row in (("one", 1), ("nine", 9))}, Numbers())
 
 
 def feed(path: Path, first: int, last: int, given: Passages | None = None, **settings: Any) -> Watch:
@@ -248,7 +208,7 @@ def test_on_two_ranks(breaks: bool, tmp_path: Path) -> None:
 def test_a_schedule_behind_exposures(host: str, tmp_path: Path) -> None:
     """Row 9 is trained on at update 3, and with 24 rows in batches of 4 again at update 9."""
     training = Training(steps=12, rows=24, log_every=100, shuffle=False)
-    given = Passages({"nine": passage(9)}, Numbers())
+    given = Passages({"nine": passage(TRAINING, 9)}, Numbers())
     watching = Watching(
         random_tokens(), tmp_path / "curves.h5", schedule=Schedule.after_exposures(2), live=Live(exposures=given)
     )
@@ -267,7 +227,7 @@ def test_behind_exposures_of_before_a_resume(tmp_path: Path) -> None:
 def test_other_passages_are_refused(tmp_path: Path) -> None:
     feed(tmp_path / "curves.h5", 1, 4).close()
     with pytest.raises(RunFileError, match=r"exposures: .*curves.h5 follows 3 other passages. Give the same ones"):
-        feed(tmp_path / "curves.h5", 4, 6, Passages([passage(3)], Numbers()))
+        feed(tmp_path / "curves.h5", 4, 6, Passages([passage(TRAINING, 3)], Numbers()))
     assert len(open_run(tmp_path / "curves.h5")) == 3, "nothing is lost by it"
 
 
