@@ -61,7 +61,7 @@ def marked(before: str, text: str, behind: str = "") -> str:
     cut = "…" if len(context) < len(before) else ""
     return (
         f'<span style="white-space:pre-wrap"><span style="{_QUIET}">{cut}{seen(context)}</span>'
-        f'<mark style="{_MARK};color:inherit">{seen(text)}</mark>{seen(behind)}</span>'
+        f'<mark style="{_MARK};color:inherit">{seen(text)}</mark>{seen(behind[:SHOWN_CHARACTERS])}</span>'
     )
 
 

@@ -21,6 +21,8 @@ class Observation:
             [N]; None for sets whose words are not corrected.
         kl_bits: Kullback-Leibler divergence from a base model's prediction, float32, shape [N]; None where it is not
             measured.
+        dropout_sd_bits: Standard deviation of surprisal over passes with dropout, float32, shape [N]; None where it is
+            not measured.
     """
 
     surprisal_bits: NDArray[np.float32]
@@ -28,6 +30,7 @@ class Observation:
     entropy_bits: NDArray[np.float32]
     boundary_bits: NDArray[np.float32] | None = None
     kl_bits: NDArray[np.float32] | None = None
+    dropout_sd_bits: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.surprisal_bits)

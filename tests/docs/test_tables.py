@@ -93,12 +93,13 @@ def test_the_file_holds_exactly_the_documented_datasets_and_attributes(tmp_path)
     with h5py.File(path) as file:
         datasets = {name for name, item in file.items() if isinstance(item, h5py.Dataset)}
         # A plain run: nothing sampled, nobody counts its batches, and of its set only ids are known.
-        of_others = (*layout.SAMPLES, *layout.COUNTS, *layout.ANNOTATIONS, *layout.BOUNDARY, *layout.BASE_KL)
-        always = [one for one in layout.DATASETS if one not in of_others]
+        always = [one for one in layout.DATASETS if one not in layout.OF_SOME]
         assert datasets == {one.name for one in always}
         assert set(file) - datasets == {layout.PROVENANCE, "_journal"}
         assert list(file[layout.PROVENANCE]) == ["sessions"]
-        assert set(file.attrs) | {"texts", "reference"} == set(layout.SET_ATTRIBUTES) | set(layout.ROOT_ATTRIBUTES)
+        assert set(file.attrs) | {*layout.OPTIONAL_ATTRIBUTES} == set(layout.SET_ATTRIBUTES) | set(
+            layout.ROOT_ATTRIBUTES
+        )
         for dataset in always:
             kind = h5py.string_dtype() if dataset.dtype == layout.TEXT else np.dtype(dataset.dtype)
             assert file[dataset.name].dtype == kind, dataset.name

@@ -132,7 +132,7 @@ def write_weights(run: Reader, weights_N: NDArray[np.float64], path: str | os.Pa
             by_place[tokens.sequence_index, tokens.position] = weights_N
             if texts is not None:
                 columns["target_text"] = texts.astype(str)
-            ids = np.concatenate([block for _, block in padded(tokens, tokens.ids)])
+            ids = np.concatenate([block for _, block in padded(tokens.starts, tokens.ids)])
             np.savez_compressed(temporary, **columns, sequences=ids, sequence_weights=by_place)
         else:
             frame = need("pandas", "weights").DataFrame(columns)

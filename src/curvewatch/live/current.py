@@ -104,7 +104,7 @@ class LiveMetrics:
 
         Returns:
             The metrics now, keys as in `METRICS`, `TEXT_SET_METRICS`, `BAND_METRICS`, `LABEL_METRICS`, `SPAN_METRICS`,
-            `ITEM_METRICS`, `NGRAM_METRICS` and `HISTOGRAMS`.
+            `ITEM_METRICS`, `DROPOUT_METRICS`, `NGRAM_METRICS` and `HISTOGRAMS`.
         """
         before_N = self.top1.previous_N
         self.advance(step, observation)
@@ -150,6 +150,8 @@ class LiveMetrics:
             scalars |= self._spans.update()
         if self._against is not None:
             scalars |= self._against.update()
+        if observation.dropout_sd_bits is not None:
+            scalars["dropout_sd_mean"] = mean(observation.dropout_sd_bits)
         if self._ngrams is not None:
             scalars |= self._ngrams.update(y_N)
         histograms = {

@@ -96,6 +96,10 @@ BASE_METRICS = {
     "item/<kind>/base_lost_share_beyond_chance": ("share", "lost, less what guessing alone is expected to lose"),
     "item/<kind>/base_gained_share_beyond_chance": ("share", "gained, less what guessing alone is expected to gain"),
 }
+# Where passes with dropout are asked for.
+DROPOUT_METRICS = {
+    "dropout_sd_mean": ("bit", "standard deviation of surprisal over passes with dropout, mean over tokens"),
+}
 # For n = 1, 2, ...
 NGRAM_METRICS = {
     "ngram/<n>gram_correlation": ("r", "Pearson correlation of surprisal with that of an n-gram model"),
@@ -169,6 +173,7 @@ SET_KEYS = {
     **SPAN_METRICS,
     **ITEM_METRICS,
     **BASE_METRICS,
+    **DROPOUT_METRICS,
     **NGRAM_METRICS,
     **HISTOGRAMS,
     **SMOOTHED_METRICS,

@@ -48,6 +48,8 @@ class Live:
             one (`TokenSet.with_reference`).
         kl: Also measure how far the model's predictions have gone from those of the base, which must be a model or
             "adapters off": exact, at the price of a forward pass of the base for each of the model's.
+        dropout_passes: Also measure how far each token's surprisal spreads over so many further passes with the model's
+            dropout layers switched on, at least 2 (Monte Carlo dropout; each costs as much as the row itself). 0: not.
         exposures: Passages to be found in what is trained on; when each occurred goes into the file.
         batches: Remember what was trained on between two rows, by a fingerprint of each sequence (8 to 24 bytes of the
             file each); a text is the name of the batch's own column of the sequences' numbers, which is kept as well.
@@ -72,6 +74,7 @@ class Live:
     prompts: Prompts | None = None
     reference: Any = None
     kl: bool = False
+    dropout_passes: int = 0
     exposures: Passages | None = None
     batches: bool | str = False
     batch_ids: Callable[[Any], Any] | None = None
@@ -94,6 +97,9 @@ class Live:
                 raise TypeError(f"{name}={value!r}: a whole number is expected.")
             if value < least or (most is not None and value > most):
                 raise ValueError(f"{name}={value}: from {least} on" + (f" to {most}." if most is not None else "."))
+        passes = self.dropout_passes
+        if isinstance(passes, bool) or not isinstance(passes, int) or passes == 1 or passes < 0:
+            raise ValueError(f"dropout_passes={passes!r}: 2 passes or more have a spread; 0 for none.")
         number = self.watched if isinstance(self.watched, int) else len(self.watched)
         if isinstance(self.watched, (bool, str)) or not 0 <= number <= MOST_WATCHED:
             raise ValueError(

@@ -153,7 +153,7 @@ def _write_texts(group: h5py.Group, tokens: TokenSet, originals: Originals) -> N
     group.attrs["texts"] = json.dumps({"exact": originals.exact, "lossy": originals.lossy})
     group["sequence_text"][:] = np.array([storable(text) for text in originals.texts], object)
     group["sequence_cut"][:] = originals.cut_S
-    for rows, values in padded(tokens, originals.ends_I):
+    for rows, values in padded(tokens.starts, originals.ends_I):
         group["character_end"][rows] = values
     bytes_N = tokens.annotations.n_bytes
     group["n_bytes"][:] = originals.n_bytes(tokens.scored) if bytes_N is None else bytes_N

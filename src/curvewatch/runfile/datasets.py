@@ -20,7 +20,6 @@ from curvewatch.observation import Observation, Sample
 from curvewatch.runfile import layout
 from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord
 from curvewatch.tokens.given import storable
-from curvewatch.tokens.tokenset import TokenSet
 
 # Padded sequences are written in blocks of about this many ids, so that a ragged set is never padded as a whole.
 BLOCK_IDS = 1 << 22
@@ -64,9 +63,17 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     flags_V = tokens.annotations.boundary
     if record.kl:
         wanted += layout.BASE_KL
+    if record.dropout:
+        wanted += layout.DROPOUT
     if flags_V is not None:
         extents["boundary_id"] = len(flags_V)
         wanted += layout.BOUNDARY
+    if tokens.masking is not None:
+        group.attrs["mask_id"] = tokens.masking.mask_id
+        wanted += layout.MASKED
+    if tokens.encoder is not None:
+        extents["encoder_place"] = tokens.encoder.context
+        wanted += layout.ENCODER
     counted = record.counted
     if counted is not None:
         extents |= {"counted_id": len(counted.ids_D), "saved_step": 0}
@@ -85,8 +92,16 @@ def _build_set(group: h5py.Group, name: str, record: SetRecord) -> None:
     group["position"][:] = tokens.position
     group["target"][:] = tokens.target
     group["length"][:] = tokens.lengths
-    for rows, ids in padded(tokens, tokens.ids):
+    for rows, ids in padded(tokens.starts, tokens.ids):
         group["sequences"][rows] = ids
+    if tokens.masking is not None:
+        group["mask_row"][:] = tokens.masking.row_N
+        group["masked_behind"][:] = tokens.masking.behind_N
+    if tokens.encoder is not None:
+        group["encoder_place"][:] = np.arange(tokens.encoder.context, dtype=np.int32)
+        group["encoder_length"][:] = tokens.encoder.lengths
+        for rows, ids in padded(tokens.encoder.starts, tokens.encoder.ids):
+            group["encoder_sequences"][rows] = ids
     if texts is not None:
         group["vocabulary_id"][:] = np.fromiter(texts, np.int32, len(texts))
         kept = {i: storable(text) for i, text in texts.items()}
@@ -128,20 +143,20 @@ def _create(group: h5py.Group, dataset: layout.Dataset, shape: tuple[int, ...]) 
         created.attrs["dtype"] = "bool"  # how xarray is told that these bytes are truth values
 
 
-def padded(tokens: TokenSet, values_I: NDArray[Any]) -> Iterator[tuple[slice, NDArray[np.int32]]]:
+def padded(starts: NDArray[np.int64], values_I: NDArray[Any]) -> Iterator[tuple[slice, NDArray[np.int32]]]:
     """One value a token of all sequences as rows of equal length, -1 behind a sequence's end, some rows at a time.
 
     Args:
-        tokens: The set.
+        starts: Where each sequence begins, and their end.
         values_I: Of the tokens of all sequences, one behind the other.
     """
-    block = max(1, BLOCK_IDS // tokens.context)
-    for start in range(0, tokens.n_sequences, block):
-        lengths = tokens.lengths[start : start + block]
-        rows = np.full((len(lengths), tokens.context), -1, np.int32)
-        rows[np.arange(tokens.context)[None, :] < lengths[:, None]] = values_I[
-            tokens.starts[start] : tokens.starts[start + len(lengths)]
-        ]
+    lengths_S = np.diff(starts)
+    widest = int(lengths_S.max())
+    block = max(1, BLOCK_IDS // widest)
+    for start in range(0, len(lengths_S), block):
+        lengths = lengths_S[start : start + block]
+        rows = np.full((len(lengths), widest), -1, np.int32)
+        rows[np.arange(widest)[None, :] < lengths[:, None]] = values_I[starts[start] : starts[start + len(lengths)]]
         yield slice(start, start + len(lengths)), rows
 
 
@@ -264,6 +279,9 @@ def append_row(group: h5py.Group, row: Row, observation: Observation, counts_D: 
         }
     if "base_kl" in group:
         values["base_kl"] = np.nan if observation.kl_bits is None else observation.kl_bits
+    if "dropout_sd" in group:
+        spread = observation.dropout_sd_bits
+        values["dropout_sd"] = np.nan if spread is None else spread
     if "boundary" in group:
         values["boundary"] = np.nan if observation.boundary_bits is None else observation.boundary_bits
     if "training_count" in group:

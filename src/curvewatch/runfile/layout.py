@@ -70,6 +70,13 @@ BASE_KL = (
         "how far the prediction has gone from the base's: Kullback-Leibler divergence (with kl)", True,
     ),
 )  # fmt: skip
+# Measured only where further passes with dropout are asked for.
+DROPOUT = (
+    Dataset(
+        "dropout_sd", ("step", "token"), "float32", "bit",
+        "standard deviation of surprisal over passes with dropout (with dropout_passes)", True,
+    ),
+)  # fmt: skip
 STEPS = (
     Dataset("step", ("step",), "int64", "1", "updates done when the row was scored", grows=True),
     Dataset("seconds", ("step",), "float32", "s", "wall time of scoring the row", grows=True),
@@ -81,6 +88,16 @@ SEEN = (
     Dataset("tokens_seen", ("step",), "float64", "1", "tokens in the batches trained on so far; else NaN", True),
     Dataset("words_seen", ("step",), "float64", "1", "words between blanks in them (with a tokenizer)", True),
     Dataset("bytes_seen", ("step",), "float64", "byte", "UTF-8 bytes of their text (with a tokenizer)", True),
+)
+# What a token is predicted from besides what stands to its left; only in files of sets for such models.
+MASKED = (
+    Dataset("mask_row", ("token",), "int32", "1", "row in which it is predicted; those of one are hidden together"),
+    Dataset("masked_behind", ("token",), "int32", "1", "tokens behind it that are hidden as well"),
+)
+ENCODER = (
+    Dataset("encoder_place", ("encoder_place",), "int32", "1", "position in the encoder's input (of seq2seq sets)"),
+    Dataset("encoder_length", ("sequence",), "int32", "1", "tokens of it"),
+    Dataset("encoder_sequences", ("sequence", "encoder_place"), "int32", "1", "its token ids; -1 behind its end"),
 )
 SKIPPED = (
     Dataset("skipped_step", ("skipped_step",), "int64", "1", "planned steps that were not scored"),
@@ -192,14 +209,20 @@ CHANGING_DIMS = ("label", "label_value", "span", "span_text_index")
 RESIZABLE_DIMS = (
     "planned_step", "skipped_step", "sample", "saved_step", "exposure", "trained_step", "unknown_first", *CHANGING_DIMS,
 )  # fmt: skip
-DATASETS = (*STEPS, *SEEN, *CURVES, *BOUNDARY, *BASE_KL, *TOKENS, *SAMPLES, *COUNTS, *ANNOTATIONS)
+# Only in files of sets and runs that have what they tell of.
+OF_SOME = (*BOUNDARY, *BASE_KL, *DROPOUT, *MASKED, *ENCODER, *SAMPLES, *COUNTS, *ANNOTATIONS)
+DATASETS = (
+    *STEPS, *SEEN, *CURVES, *BOUNDARY, *BASE_KL, *DROPOUT, *TOKENS, *MASKED, *ENCODER, *SAMPLES, *COUNTS,
+    *ANNOTATIONS,
+)  # fmt: skip
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 
 # Attributes of a set's group (the root, if there is one set), and what they hold.
 SET_ATTRIBUTES = {
     "set_name": "name of the token set",
-    "set_hash": "SHA-256 of sequences, positions and objective",
-    "objective": "how a token is predicted",
+    "set_hash": "SHA-256 of objective, sequences, positions, and what else a token is predicted from",
+    "objective": "how a token is predicted: causal, seq2seq, masked, masked_l2r, masked_in_K",
+    "mask_id": "the token that hides another one (of masked sets)",
     "chance": "log2 of the number of the model's outputs, bit",
     "vocab_size": "tokens in the vocabulary of the set; 0 if unknown",
     "model_vocab_size": "outputs of the model",
@@ -208,6 +231,7 @@ SET_ATTRIBUTES = {
     "reference": "what it is held against: first (its first row), or the name of a base (of sets with a reference)",
     "texts": "whether its texts are exact, and whether decoding loses some of them (JSON; of sets of text)",
 }
+OPTIONAL_ATTRIBUTES = ("mask_id", "reference", "texts")
 # Attributes of the root.
 ROOT_ATTRIBUTES = {
     "format": FORMAT,

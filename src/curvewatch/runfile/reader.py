@@ -22,6 +22,7 @@ from curvewatch.runfile import layout
 from curvewatch.runfile.annotations import annotate, read_annotations
 from curvewatch.runfile.curves import Curves
 from curvewatch.runfile.matching import check_format, weights_of
+from curvewatch.runfile.objective import read_objective
 from curvewatch.runfile.trained import Trained, read_trained
 from curvewatch.runfile.trust import attribute, parsed, read, refused
 from curvewatch.storage.journal import snapshot
@@ -59,7 +60,7 @@ class Reader:
         with refused(self.path), self.group() as group:
             self.n_tokens = int(group["token"].shape[0])
             self._attributes = {
-                key: attribute(group, key) for key in layout.SET_ATTRIBUTES if key not in ("texts", "reference")
+                key: attribute(group, key) for key in layout.SET_ATTRIBUTES if key not in layout.OPTIONAL_ATTRIBUTES
             }
         self.surprisal = Curves(self, "surprisal", np.float32)
         self.correct = Curves(self, "correct", bool)
@@ -93,16 +94,22 @@ class Reader:
         None in files whose words are not corrected. Added to `surprisal` and summed over a word's tokens it gives the
         surprisal of the word.
         """
-        with refused(self.path), self.group() as group:
-            there = "boundary" in group
-        return Curves(self, "boundary", np.float32) if there else None
+        return self._curves("boundary")
 
     @property
     def base_kl(self) -> Curves | None:
         """Kullback-Leibler divergence from the base's predictions, bits, [T, N]; None if not measured."""
+        return self._curves("base_kl")
+
+    @property
+    def dropout_sd(self) -> Curves | None:
+        """Standard deviation of surprisal over passes with dropout, bits, [T, N]; None if not measured."""
+        return self._curves("dropout_sd")
+
+    def _curves(self, name: str) -> Curves | None:
         with refused(self.path), self.group() as group:
-            there = "base_kl" in group
-        return Curves(self, "base_kl", np.float32) if there else None
+            there = name in group
+        return Curves(self, name, np.float32) if there else None
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -230,6 +237,7 @@ class Reader:
                     made_by=parsed(self._attributes["made_by"], dict),
                     vocabulary=vocabulary,
                     annotations=read_annotations(group, lengths),
+                    **read_objective(group),
                 )
         return self._tokens
 

@@ -40,6 +40,7 @@ class SetRecord:
         scorer: Settings of the scorer (road, batch size, precision).
         counted: How often its targets occur; None if that is not asked for.
         kl: Whether rows come with the divergence from a base.
+        dropout: Whether rows come with the spread of surprisal over passes with dropout.
     """
 
     tokens: TokenSet
@@ -47,6 +48,7 @@ class SetRecord:
     scorer: Mapping[str, Any]
     counted: Counted | None = None
     kl: bool = False
+    dropout: bool = False
 
     @property
     def chance(self) -> float:

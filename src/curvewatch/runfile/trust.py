@@ -40,21 +40,20 @@ _OPTIONAL = (
     "due_step",
     "skipped_step",
     "skipped_why",
-    *(
-        one.name
-        for one in (
-            *layout.SEEN,
-            *layout.BOUNDARY,
-            *layout.BASE_KL,
-            *layout.SAMPLES,
-            *layout.COUNTS,
-            *layout.ANNOTATIONS,
-        )
-    ),
+    *(one.name for one in (*layout.SEEN, *layout.OF_SOME)),
 )
-_OPTIONAL_ATTRIBUTES = ("max_overhead", "weights", "texts", "reference")
+_OPTIONAL_ATTRIBUTES = ("max_overhead", "weights", *layout.OPTIONAL_ATTRIBUTES)
 _SESSIONS = layout.Dataset("sessions", ("session",), layout.TEXT, "", "")
-_NUMBERS = {"format_version", "max_steps", "max_overhead", "chance", "vocab_size", "model_vocab_size", "through"}
+_NUMBERS = {
+    "format_version",
+    "max_steps",
+    "max_overhead",
+    "chance",
+    "vocab_size",
+    "model_vocab_size",
+    "through",
+    "mask_id",
+}
 _JSON: dict[str, type[Any]] = {"made_by": dict, "scorer": dict, "sets": list, "texts": dict}
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 
@@ -190,13 +189,21 @@ def _check_set(h5: h5py.File, name: str | None) -> None:
     group = h5 if name is None else _group(h5, name)
     _check_attributes(group, layout.SET_ATTRIBUTES)
     _check_datasets(group, layout.DATASETS, _OPTIONAL, h5.id.get_filesize())
+    _check_whole(group, (layout.MASKED, layout.ENCODER))
+    require(
+        ("mask_id" in group.attrs) == ("mask_row" in group), "mask_id: without the rows of masks, or they without it"
+    )
 
 
 def _check_trained_on(group: h5py.Group, size: int) -> None:
     _check_attributes(group, layout.TRAINED_ON_ATTRIBUTES)
     optional = {one.name for one in (*layout.EXPOSURES, *layout.TRAINED)}
     _check_datasets(group, layout.TRAINED_ON_DATASETS, optional, size)
-    for datasets in (layout.EXPOSURES, layout.TRAINED):
+    _check_whole(group, (layout.EXPOSURES, layout.TRAINED))
+
+
+def _check_whole(group: h5py.Group, parts: Sequence[Sequence[layout.Dataset]]) -> None:
+    for datasets in parts:
         there = {group.id.links.exists(one.name.encode()) for one in datasets}
         require(len(there) == 1, f"{datasets[0].name}: without the rest of what belongs to it")
 

@@ -28,6 +28,9 @@ class Batch:
             boundaries.
         places: The same places as `keep` as indices into the flattened rows, int64, shape [n]. With them an
             accelerator need not be waited for to know how many there are. Without: None.
+        encoder_ids: What the encoder of an encoder-decoder model is fed, int64, shape [B, E]; None for other models.
+            `input_ids` is what its decoder is fed.
+        encoder_mask: int64, shape [B, E], 0 on padding.
     """
 
     input_ids: torch.Tensor
@@ -38,6 +41,8 @@ class Batch:
     places: torch.Tensor | None = None
     own: torch.Tensor | None = None
     behind: torch.Tensor | None = None
+    encoder_ids: torch.Tensor | None = None
+    encoder_mask: torch.Tensor | None = None
 
     def wanted(self, all_BWd: torch.Tensor) -> torch.Tensor:
         """What stands at the wanted places, in row-major order.
@@ -92,9 +97,9 @@ class Batches:
         fed_BW = np.arange(widest)[None, :] < fed[:, None]
         input_BW = np.zeros((len(rows), widest), np.int64)
         # What is fed of each sequence, sequence after sequence, is what the mask takes in row-major order.
-        input_BW[fed_BW] = tokens.ids[_ranges(tokens.starts[rows], fed)]
+        input_BW[fed_BW] = tokens.ids[ranges(tokens.starts[rows], fed)]
         n_scored = self._first[rows + 1] - self._first[rows]
-        token_index, b = _ranges(self._first[rows], n_scored), np.repeat(np.arange(len(rows)), n_scored)
+        token_index, b = ranges(self._first[rows], n_scored), np.repeat(np.arange(len(rows)), n_scored)
         if width is not None:
             within = tokens.position[token_index] <= fed[b]
             token_index, b = token_index[within], b[within]
@@ -113,25 +118,41 @@ class Batches:
             target = all_targets
         mask = None
         if (fed < widest).any():
-            mask = _on(device, fed_BW.astype(np.int64))
+            mask = on_device(device, fed_BW.astype(np.int64))
+        encoder_ids, encoder_mask = _encoder_rows(tokens, rows, device)
         return Batch(
-            input_ids=_on(device, input_BW),
+            input_ids=on_device(device, input_BW),
             attention_mask=mask,
-            keep=_on(device, keep_BW),
-            target=_on(device, target),
+            keep=on_device(device, keep_BW),
+            target=on_device(device, target),
             token_index=torch.from_numpy(token_index),
-            places=_on(device, np.flatnonzero(keep_BW)),
-            own=None if own is None else _on(device, own),
-            behind=None if behind is None else _on(device, behind),
+            places=on_device(device, np.flatnonzero(keep_BW)),
+            own=None if own is None else on_device(device, own),
+            behind=None if behind is None else on_device(device, behind),
+            encoder_ids=encoder_ids,
+            encoder_mask=encoder_mask,
         )
 
 
-def _on(device: torch.device, array: NDArray[Any]) -> torch.Tensor:
+def _encoder_rows(
+    tokens: TokenSet, rows: NDArray[np.integer], device: torch.device
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    if tokens.encoder is None:
+        return None, None
+    lengths = tokens.encoder.lengths[rows]
+    there_BE = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
+    ids_BE = np.zeros(there_BE.shape, np.int64)
+    ids_BE[there_BE] = tokens.encoder.ids[ranges(tokens.encoder.starts[rows], lengths)]
+    return on_device(device, ids_BE), on_device(device, there_BE.astype(np.int64))
+
+
+def on_device(device: torch.device, array: NDArray[Any]) -> torch.Tensor:
+    """An array as a tensor on `device`."""
     tensor = torch.from_numpy(array)
     # From pinned memory, so that the next batch is built while the device still works on this one.
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def _ranges(first: NDArray[np.integer], length: NDArray[np.integer]) -> NDArray[np.integer]:
+def ranges(first: NDArray[np.integer], length: NDArray[np.integer]) -> NDArray[np.integer]:
     """`first[i], first[i] + 1, ...`, `length[i]` of them, one range after another."""
     return np.repeat(first - (np.cumsum(length) - length), length) + np.arange(length.sum())

@@ -36,10 +36,16 @@ def automatic_batch_size(tokens: TokenSet, found: Survey, device: torch.device) 
     """
     fed = max(1, tokens.context - 1)
     scored = int(np.bincount(tokens.sequence_index).max())
+    n_rows = tokens.n_sequences
+    if tokens.masking is not None:
+        fed, n_rows = tokens.context, tokens.masking.n_rows(tokens)
+        scored = -(-len(tokens) // n_rows)
+    if tokens.encoder is not None:
+        fed += tokens.encoder.context
     if tokens.annotations.boundary is not None:
         fed += 1
         scored = min(2 * scored, fed)  # and the places behind them
-    kept = fed if found.road == "full" else scored
+    kept = max(1, tokens.context - 1) if found.road == "full" else scored
     token_budget, byte_budget, logit_bytes = CPU_TOKENS, CPU_LOGIT_BYTES, CPU_BYTES
     if device.type != "cpu":
         token_budget, byte_budget = ACCELERATOR_TOKENS, ACCELERATOR_LOGIT_BYTES
@@ -48,7 +54,7 @@ def automatic_batch_size(tokens: TokenSet, found: Survey, device: torch.device) 
         free, _total = torch.cuda.mem_get_info(device)
         byte_budget = min(byte_budget, free // 8)
     by_logits = byte_budget // (logit_bytes * kept * found.vocab_size)
-    return max(1, min(token_budget // fed, by_logits, tokens.n_sequences))
+    return max(1, min(token_budget // fed, by_logits, n_rows))
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -196,7 +196,7 @@ def _parameters(model: nn.Module) -> Mapping[str, inspect.Parameter]:
 
 
 def _arguments(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, ...]:
-    return () if _takes_by_name(model) else (batch.input_ids,)
+    return () if batch.encoder_ids is not None or _takes_by_name(model) else (batch.input_ids,)
 
 
 def _takes_by_name(model: nn.Module) -> bool:
@@ -210,6 +210,12 @@ def _takes_by_name(model: nn.Module) -> bool:
 def _keywords(model: nn.Module, batch: Batch) -> dict[str, Any]:
     parameters = _parameters(model)
     keywords: dict[str, Any] = {}
+    if batch.encoder_ids is not None:
+        keywords |= {"input_ids": batch.encoder_ids, "attention_mask": batch.encoder_mask}
+        keywords["decoder_input_ids"] = batch.input_ids
+        if "use_cache" in parameters:
+            keywords["use_cache"] = False
+        return keywords
     if _takes_by_name(model):
         keywords["input_ids"] = batch.input_ids
     # Padding stands on the right, where a causal model can't see it; the mask is for those that count tokens, or that

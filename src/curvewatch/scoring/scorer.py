@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from curvewatch.scoring import ranks
 from curvewatch.scoring.base import BaseLogits, kl_bits
 from curvewatch.scoring.batches import Batch, Batches
 from curvewatch.scoring.boundary import BoundaryScorer
+from curvewatch.scoring.dropout import dropout_layers, dropout_sd
 from curvewatch.scoring.kernels import Kernel, kernel_for
 from curvewatch.scoring.logits import score_logits
+from curvewatch.scoring.masked import MaskedBatches, batches_of
 from curvewatch.scoring.memory import automatic_batch_size, is_out_of_memory
 from curvewatch.scoring.roads import Road, by_forward, full
 from curvewatch.scoring.survey import Survey, survey
@@ -65,6 +68,8 @@ class Scorer:
         self._kernel: Kernel = score_logits
         # Set where the divergence from a base is measured, too.
         self.base: BaseLogits | None = None
+        # How many further passes with dropout measure the spread of surprisal.
+        self.dropout_passes = 0
         flags_V = tokens.annotations.boundary
         self._boundary = BoundaryScorer(flags_V) if flags_V is not None else None
         self._window: Window | None = None
@@ -88,7 +93,8 @@ class Scorer:
 
         Raises:
             ScoringError: If the model can't be scored on this set: ids beyond its vocabulary, sequences longer than
-                its context, no logits, or logits that depend on later tokens.
+                its context, no logits, logits that depend on later tokens (of a masked model: that don't), or another
+                kind of model than the set is for.
         """
         model = unwrap(model)
         window = Window(model, around)
@@ -97,6 +103,8 @@ class Scorer:
             with window.open():
                 road = by_forward(self._forward) if self._forward is not None else None
                 found, self._road = survey(model, self.tokens, road)
+            if self.dropout_passes:
+                dropout_layers(model)
         except Exception as error:
             failure = error
         if not ranks.all_true(failure is None):
@@ -129,7 +137,7 @@ class Scorer:
             self.prepare(model, self._around)
         assert self._window is not None
         while True:
-            n_scores = 3 + (self._boundary is not None) + (self.base is not None)
+            n_scores = 3 + (self._boundary is not None) + (self.base is not None) + (self.dropout_passes > 0)
             scores_KN = torch.zeros(n_scores, len(self.tokens), dtype=torch.float32)
             failure: BaseException | None = None
             try:
@@ -151,8 +159,9 @@ class Scorer:
             self._shrink(model)
         total = ranks.sum_in_place(scores_KN).numpy()
         boundary = total[3].copy() if self._boundary is not None else None
-        kl = total[-1].copy() if self.base is not None else None
-        return Observation(total[0].copy(), total[1] > 0, total[2].copy(), boundary, kl)
+        spread = total[-1].copy() if self.dropout_passes else None
+        kl = total[-1 - (spread is not None)].copy() if self.base is not None else None
+        return Observation(total[0].copy(), total[1] > 0, total[2].copy(), boundary, kl, spread)
 
     def time_pass(self, model: nn.Module, batches: int = 3) -> float:
         """Seconds that `score` will take, from a few of its batches (each rank times its own)."""
@@ -165,7 +174,7 @@ class Scorer:
             for turn in range(batches + 1):
                 began = time.perf_counter()
                 batch = all_batches.build(turn % len(all_batches), device)
-                self._scores(model, batch).cpu()
+                self._scores(model, batch, turn).cpu()
                 spent.append(time.perf_counter() - began)
         # The first batch also pays for what is set up once.
         return float(np.median(spent[1:])) * -(-len(all_batches) // ranks.size())
@@ -187,11 +196,11 @@ class Scorer:
         found = self.prepared
         return {"road": found.road, "batch_size": self.batch_size, "compute_dtype": found.compute_dtype}
 
-    def _batches(self, size: int) -> Batches:
-        return Batches(self.tokens, size, boundary=self._boundary is not None)
+    def _batches(self, size: int) -> Batches | MaskedBatches:
+        return batches_of(self.tokens, size)
 
-    def _scores(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Scores, change of boundaries, divergence from a base: shape [3 to 5, scored tokens of the batch]."""
+    def _scores(self, model: nn.Module, batch: Batch, index: int) -> torch.Tensor:
+        """Scores, change of boundaries, divergence from a base, spread: shape [3 to 6, scored tokens of the batch]."""
         logits_nV = self._road(model, batch)
         scores_3n = self._kernel(logits_nV, batch.target)
         parts = [scores_3n if batch.own is None else scores_3n[:, batch.own]]
@@ -200,7 +209,14 @@ class Scorer:
         if self.base is not None:
             kl_n = kl_bits(self.base(batch), logits_nV)
             parts.append((kl_n if batch.own is None else kl_n[batch.own])[None])
+        if self.dropout_passes:
+            again = partial(self._surprisal, model, batch)
+            parts.append(dropout_sd(model, again, self.dropout_passes, index)[None])
         return torch.cat(parts) if len(parts) > 1 else scores_3n
+
+    def _surprisal(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        bits_n = self._kernel(self._road(model, batch), batch.target)[0]
+        return bits_n if batch.own is None else bits_n[batch.own]
 
     def logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Logits of a batch's wanted places, shape [n, V], in the window of the model that was prepared."""
@@ -218,7 +234,7 @@ class Scorer:
         for turn in range(-(-len(batches) // ranks.size())):
             index = turn * ranks.size() + ranks.rank()
             batch = batches.build(index % len(batches), device)
-            scores_Kn = self._scores(model, batch)
+            scores_Kn = self._scores(model, batch, index % len(batches))
             if index < len(batches):
                 waiting.append((batch.token_index, scores_Kn))
                 n_waiting += len(batch.token_index)
@@ -254,7 +270,7 @@ def plain_reference(model: nn.Module, tokens: TokenSet) -> np.ndarray:
     """
     from curvewatch.scoring.roads import plain_logits
 
-    device, batches = device_of(model), Batches(tokens, 1)
+    device, batches = device_of(model), batches_of(tokens, 1)
     surprisal_N = np.empty(len(tokens))
     with torch.no_grad():
         for index in range(len(batches)):

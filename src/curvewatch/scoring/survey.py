@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 from torch import nn
 
 from curvewatch.errors import ScoringError
-from curvewatch.scoring.batches import Batch, Batches
+from curvewatch.scoring.batches import Batch
+from curvewatch.scoring.masked import batches_of
 from curvewatch.scoring.roads import Road, candidates, full, head_of, model_inside, plain_logits, virtual_tokens
 from curvewatch.scoring.undisturbed import device_of
 from curvewatch.tokens.tokenset import TokenSet
@@ -29,6 +31,8 @@ SURVEY_LOGITS = 1 << 23
 # head is off by the spread itself; in low precision another matrix shape rounds differently.
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3}
 LOW_PRECISION_ROUNDING = 0.05
+# Model types and class names of diffusion language models.
+DIFFUSION = re.compile(r"diffusion|llada|mdlm|sedd\b|bd3lm|dream(?:model|_?\d|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,7 @@ def survey(model: nn.Module, tokens: TokenSet, forward: Road | None = None) -> t
     Raises:
         ScoringError: See `Scorer.prepare`.
     """
-    if forward is None:
-        _check_decoder(model)
+    _check_kind(model, tokens, by_hand=forward is not None)
     _check_vocabulary(model, tokens)
     _check_context(model, tokens)
     batch = _survey_batch(model, tokens)
@@ -73,12 +76,12 @@ def survey(model: nn.Module, tokens: TokenSet, forward: Road | None = None) -> t
         logits = forward(model, batch)
         found = Survey("forward", _checked_outputs(logits.shape[-1], tokens), _name(logits.dtype))
         tolerance = ROUNDING.get(logits.dtype, LOW_PRECISION_ROUNDING)
-        _check_causal(_every_position(forward), "forward", model, batch, tolerance)
+        _check_context_used(_every_position(forward), "forward", model, tokens, batch, tolerance)
         return found, forward
     (plain, dtype) = _head_dtype(model, lambda: plain_logits(model, batch))
     outputs = _checked_outputs(plain.shape[-1], tokens)
     tolerance = ROUNDING.get(dtype, LOW_PRECISION_ROUNDING)
-    _check_causal(plain_logits, f"model={type(model).__name__}", model, batch, tolerance, plain)
+    _check_context_used(plain_logits, f"model={type(model).__name__}", model, tokens, batch, tolerance, plain)
     wanted = plain[batch.keep]
     for name, road in candidates(model):
         if name == "full" or _agrees(model, road, name, batch, wanted, tolerance):
@@ -90,14 +93,14 @@ def _survey_batch(model: nn.Module, tokens: TokenSet) -> Batch:
     embeddings = input_embeddings(model)
     vocabulary = getattr(embeddings, "num_embeddings", None) or tokens.vocab_size or int(tokens.ids.max()) + 1
     positions = SURVEY_LOGITS // vocabulary
-    batches = Batches(tokens, 1)
+    batches = batches_of(tokens, 1)
     width = max(8, min(SURVEY_TOKENS, tokens.context - 1, positions // 2))
     rows = batches.rows[: max(2, min(SURVEY_SEQUENCES, positions // width))]
     batch = batches.of_rows(rows, device_of(model), width=width)
     if not batch.keep.any():
         # All scored positions lie beyond the survey's width: any position serves to compare roads.
         everywhere = torch.ones_like(batch.keep)
-        return Batch(batch.input_ids, batch.attention_mask, everywhere, batch.input_ids.flatten(), batch.token_index)
+        return replace(batch, keep=everywhere, target=batch.input_ids.flatten(), places=None, own=None, behind=None)
     return batch
 
 
@@ -141,9 +144,14 @@ def input_embeddings(model: nn.Module) -> Any:
 
 def _check_vocabulary(model: nn.Module, tokens: TokenSet) -> None:
     known = getattr(input_embeddings(model), "num_embeddings", None)
-    if known is not None and int(tokens.ids.max()) >= known:
+    highest = int(tokens.ids.max())
+    if tokens.masking is not None:
+        highest = max(highest, tokens.masking.mask_id)
+    if tokens.encoder is not None:
+        highest = max(highest, int(tokens.encoder.ids.max()))
+    if known is not None and highest >= known:
         raise ScoringError(
-            f"tokens: id {int(tokens.ids.max())} lies beyond the model's {known:,} embeddings. Build the token set "
+            f"tokens: id {highest} lies beyond the model's {known:,} embeddings. Build the token set "
             "with the tokenizer that the model is trained with."
         )
 
@@ -171,7 +179,9 @@ def _check_context(model: nn.Module, tokens: TokenSet) -> None:
     if stated is None:
         return
     name, limit = stated[0], stated[1] - virtual_tokens(model)  # a trained prompt takes its part of the context
-    fed = tokens.context - (tokens.annotations.boundary is None)
+    fed = tokens.context - (tokens.annotations.boundary is None and tokens.masking is None)
+    if tokens.encoder is not None:
+        fed = max(fed, tokens.encoder.context)
     if limit < fed:
         # Also where positions are relative: longer sequences make some models rescale their positions for good.
         raise ScoringError(
@@ -180,15 +190,22 @@ def _check_context(model: nn.Module, tokens: TokenSet) -> None:
         )
 
 
-def _check_causal(
-    road: Road, what: str, model: nn.Module, batch: Batch, tolerance: float, before: torch.Tensor | None = None
+def _check_context_used(
+    road: Road,
+    what: str,
+    model: nn.Module,
+    tokens: TokenSet,
+    batch: Batch,
+    tolerance: float,
+    before: torch.Tensor | None = None,
 ) -> None:
-    """Refuses logits that look ahead.
+    """Refuses logits that look ahead, and those of a set for a masked model that don't.
 
     Args:
         road: Gives the logits of all positions, [B, W, V].
         what: Whose logits they are, for the message.
         model: Unwrapped.
+        tokens: What will be scored.
         batch: Real sequences.
         tolerance: As far as rounding may go.
         before: The logits of `batch`, if they are known.
@@ -202,11 +219,20 @@ def _check_causal(
     # Another id that certainly exists: the row's own tokens, turned round.
     changed[:, half:] = changed[:, half:].flip(1)
     changed[:, -1] = (changed[:, -1] + 1) % (int(batch.input_ids.max()) + 1)
-    again = road(model, _with_input(batch, changed))
-    if _difference(again[:, :half], plain[:, :half]) > tolerance:
+    again = road(model, replace(batch, input_ids=changed))
+    difference = _difference(again[:, :half], plain[:, :half])
+    if tokens.masking is not None:
+        # The attention of a model that is not trained yet changes little, but not nothing.
+        if difference == 0:
+            raise ScoringError(
+                f"{what}: its logits don't depend on later tokens, so it is no masked language model, for which these "
+                f"tokens are (objective={tokens.objective!r}). Build the token set without objective=."
+            )
+    elif difference > tolerance:
         raise ScoringError(
             f"{what}: its logits depend on later tokens, so they are no predictions of the next one. Give a causal "
-            "language model, or a forward= whose call of it is causal."
+            'language model, or a forward= whose call of it is causal; a masked model takes objective="masked" where '
+            "the token set is built."
         )
 
 
@@ -216,18 +242,36 @@ def _every_position(forward: Road) -> Road:
     def road(model: nn.Module, batch: Batch) -> torch.Tensor:
         everywhere = torch.ones_like(batch.keep)
         index = torch.arange(everywhere.numel(), device="cpu")
-        whole = Batch(batch.input_ids, batch.attention_mask, everywhere, batch.input_ids.flatten(), index)
+        target = batch.input_ids.flatten()
+        whole = replace(batch, keep=everywhere, target=target, token_index=index, places=None, own=None, behind=None)
         return forward(model, whole).reshape(*batch.keep.shape, -1)
 
     return road
 
 
-def _check_decoder(model: nn.Module) -> None:
-    if getattr(getattr(model_inside(model), "config", None), "is_encoder_decoder", False) is True:
+def _check_kind(model: nn.Module, tokens: TokenSet, *, by_hand: bool) -> None:
+    """Refuses a kind of model that the set is not for, and those that can't be followed at all."""
+    name, config = type(model).__name__, getattr(model_inside(model), "config", None)
+    kind = str(getattr(config, "model_type", "") or "")
+    if DIFFUSION.search(kind) or DIFFUSION.search(type(model_inside(model)).__name__):
         raise ScoringError(
-            f"model={type(model).__name__}: an encoder-decoder model. Causal (decoder-only) language models are "
-            "supported; to score the decoder on a fixed input, pass forward=, a function forward(model, batch) -> "
-            "logits that gives the encoder its input."
+            f"model={name}: a diffusion language model. It has no probability of a token that one forward pass would "
+            "give: its likelihoods are averages over random masks, whose noise a curve would show as learning and "
+            "forgetting. It can't be followed."
+        )
+    if by_hand:
+        return
+    both = getattr(config, "is_encoder_decoder", False) is True
+    if both and tokens.encoder is None:
+        raise ScoringError(
+            f"model={name}: an encoder-decoder model, and the token set says nothing of what its encoder reads. Build "
+            "it with TokenSet.from_seq2seq, or with encoder_ids= (TokenSet.from_sequences); to give the encoder its "
+            "input otherwise, pass forward=, a function forward(model, batch) -> logits."
+        )
+    if not both and tokens.encoder is not None:
+        raise ScoringError(
+            f"model={name}: not an encoder-decoder model, for which these tokens are (objective={tokens.objective!r}). "
+            "Build the token set without encoder_ids=."
         )
 
 
@@ -247,10 +291,6 @@ def _head_dtype(model: nn.Module, call: Callable[[], torch.Tensor]) -> tuple[tor
     finally:
         handle.remove()
     return logits, (seen[0] if seen and seen[0] is not None else logits.dtype)
-
-
-def _with_input(batch: Batch, input_ids: torch.Tensor) -> Batch:
-    return Batch(input_ids, batch.attention_mask, batch.keep, batch.target, batch.token_index)
 
 
 def _name(dtype: torch.dtype) -> str:

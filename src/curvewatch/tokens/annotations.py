@@ -106,6 +106,8 @@ def bits_per_byte(tokens: TokenSet, surprisal_N: NDArray[np.floating]) -> float:
 
 def why_no_bits_per_byte(tokens: TokenSet) -> str | None:
     """Why bits per byte of this set would mislead; None if they do not."""
+    if tokens.masking is not None:
+        return "bits of a masked model add up to no code of the text"
     known, originals = tokens.annotations.n_bytes, tokens.annotations.originals
     if known is None or originals is None or not originals.exact:
         return "the bytes of its tokens are not known; build it from text"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.encoder_input import EncoderInput
 from curvewatch.tokens.given import LARGEST_ID, IntArray, begins_with, given_positions, with_first
 from curvewatch.tokens.originals import Scored
 from curvewatch.tokens.pieces import Piece, annotations_of
@@ -29,6 +30,8 @@ class Parts(TypedDict, total=False):
     made_by: Mapping[str, Any]
     tokenizer: Any
     annotations: Annotations
+    objective: str
+    encoder: EncoderInput | None
 
 
 def assemble(

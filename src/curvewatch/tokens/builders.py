@@ -19,6 +19,7 @@ from curvewatch.tokens import text
 from curvewatch.tokens.annotating import annotated
 from curvewatch.tokens.assembling import Parts, assemble
 from curvewatch.tokens.dataset_rows import rows_of
+from curvewatch.tokens.encoder_input import SEQ2SEQ
 from curvewatch.tokens.given import (
     as_ids,
     begins_with,
@@ -26,6 +27,7 @@ from curvewatch.tokens.given import (
     read_text,
 )
 from curvewatch.tokens.pieces import Piece, piece_of
+from curvewatch.tokens.seq2seq import encoder_input
 from curvewatch.tokens.spans import Wish, wishes
 
 logger = logging.getLogger("curvewatch")
@@ -223,6 +225,7 @@ def from_sequences(
     bos: int | None = None,
     vocab_size: int | None = None,
     tokenizer: Any = None,
+    encoder_ids: Any = None,
 ) -> Parts:
     """Ids as they are given; see `TokenSet.from_sequences`."""
     check_settings(n_tokens=n_tokens, per_sequence=per_sequence, seed=seed, bos=bos, vocab_size=vocab_size)
@@ -239,7 +242,7 @@ def from_sequences(
         "per_sequence": per_sequence,
         "seed": seed,
     }
-    return assemble(
+    parts = assemble(
         rows,
         positions=positions,
         rng=np.random.default_rng(seed),
@@ -250,6 +253,7 @@ def from_sequences(
         tokenizer=tokenizer,
         made_by=made_by,
     )
+    return parts if encoder_ids is None else {**parts, "objective": SEQ2SEQ, "encoder": encoder_input(encoder_ids)}
 
 
 def _texts(texts: Any) -> list[str]:

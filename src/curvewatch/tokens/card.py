@@ -27,6 +27,8 @@ def set_card(tokens: TokenSet) -> str:
         ("made by", escaped(", ".join(f"{key}={value}" for key, value in tokens.made_by.items() if value is not None))),
         ("hash", f"<code>{escaped(tokens.hash[:16])}…</code>"),
     ]
+    if tokens.objective != "causal":
+        rows.insert(1, ("predicted", escaped(tokens.objective)))
     if tokens.n_bytes is not None:
         rows.append(("covers", f"{int(tokens.n_bytes.sum(dtype='int64')):,} bytes of text"))
     for name, label in tokens.labels.items():
@@ -38,5 +40,5 @@ def set_card(tokens: TokenSet) -> str:
         rows.append((f"spans: {kind}", f"{len(tokens.spans.of_kind(kind)):,}"))
     chosen = sorted({round(i * (len(tokens) - 1) / (SHOWN_TOKENS - 1)) for i in range(SHOWN_TOKENS)})
     views = [view_of(tokens, i, CONTEXT) for i in chosen]
-    examples = "".join(f"<div>{view.index:,} {marked(view.context, view.target)}</div>" for view in views)
+    examples = "".join(f"<div>{view.index:,} {marked(view.context, view.target, view.behind)}</div>" for view in views)
     return card("TokenSet", rows, f'<div style="margin-top:.4em">{examples}</div>')

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from curvewatch.tokens import builders
+from curvewatch.tokens.assembling import Parts
+from curvewatch.tokens.masking import CAUSAL, builder_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,6 +24,13 @@ class Constructors:
         def __init__(self, **parts: Any) -> None: ...
 
     @classmethod
+    def _for(cls, objective: str, parts: Parts) -> Self:
+        """The set of these parts, for the objective that `builder_settings` made room for."""
+        made: Any = cls(**parts)
+        found: Self = made if objective == CAUSAL else made.masked(objective)
+        return found
+
+    @classmethod
     def from_text(
         cls,
         text_or_path: str | os.PathLike[str],
@@ -33,6 +42,7 @@ class Constructors:
         *,
         bos: int | None = None,
         vocab_size: int | None = None,
+        objective: str = CAUSAL,
     ) -> Self:
         """A token set from plain text: sequences drawn from all over it, and positions drawn in each.
 
@@ -46,6 +56,7 @@ class Constructors:
             bos: Token id to put before each sequence that does not begin with it; only then has its first token a
                 context to be scored in.
             vocab_size: If the tokenizer does not know it.
+            objective: "causal", or what `masked` takes, for a masked model: "masked", "masked_l2r", "masked_in_7".
 
         Raises:
             ValueError: If the text is too short, or an argument makes no sense.
@@ -54,10 +65,11 @@ class Constructors:
             IsADirectoryError: If it is a folder.
             TypeError: If it is neither a text nor a path, or `tokenizer` can't encode.
         """
+        room = builder_settings(objective, tokenizer, bos, context)
         parts = builders.from_text(
-            text_or_path, tokenizer, n_tokens, context, per_sequence, seed, bos=bos, vocab_size=vocab_size
+            text_or_path, tokenizer, n_tokens, per_sequence=per_sequence, seed=seed, vocab_size=vocab_size, **room
         )
-        return cls(**parts)
+        return cls._for(objective, parts)
 
     @classmethod
     def from_texts(
@@ -73,6 +85,7 @@ class Constructors:
         seed: int = 0,
         bos: int | None = None,
         vocab_size: int | None = None,
+        objective: str = CAUSAL,
     ) -> Self:
         """A token set from texts, each a sequence of its own, with all of its positions scored.
 
@@ -91,17 +104,19 @@ class Constructors:
             bos: Token id to put before each text that does not begin with it; without it the first token of a text has
                 no context, and is not scored.
             vocab_size: If the tokenizer does not know it.
+            objective: "causal", or what `masked` takes, for a masked model: "masked", "masked_l2r", "masked_in_7".
 
         Raises:
             TypeError: If `texts` are no texts, or `tokenizer` can't encode.
             ValueError: If a text has no token, a span lies outside its text or has a token that can't be scored, or
                 labels don't fit.
         """
+        room = builder_settings(objective, tokenizer, bos, context)
         parts = builders.from_texts(
-            texts, tokenizer, spans=spans, score=score, labels=labels, context=context, per_sequence=per_sequence,
-            seed=seed, bos=bos, vocab_size=vocab_size,
+            texts, tokenizer, spans=spans, score=score, labels=labels, per_sequence=per_sequence, seed=seed,
+            vocab_size=vocab_size, **room,
         )  # fmt: skip
-        return cls(**parts)
+        return cls._for(objective, parts)
 
     @classmethod
     def from_dataset(
@@ -117,6 +132,7 @@ class Constructors:
         bos: int | None = None,
         tokenizer: Any = None,
         vocab_size: int | None = None,
+        objective: str = CAUSAL,
     ) -> Self:
         """A token set from rows of ids or of text: a `datasets.Dataset`, or anything that yields rows with `column`.
 
@@ -135,17 +151,19 @@ class Constructors:
             bos: Token id to put before each row that does not begin with it.
             tokenizer: For showing text, and for encoding it.
             vocab_size: If there is no tokenizer to say it; else the model does.
+            objective: "causal", or what `masked` takes, for a masked model: "masked", "masked_l2r", "masked_in_7".
 
         Raises:
             ValueError: If the rows hold too few tokens, or `dataset` is several datasets.
             KeyError: If a row has no such column.
             TypeError: If `dataset` has no rows.
         """
+        room = builder_settings(objective, tokenizer, bos, context)
         parts = builders.from_dataset(
-            dataset, n_tokens, context, per_sequence, seed,
-            column=column, labels=labels, bos=bos, tokenizer=tokenizer, vocab_size=vocab_size,
+            dataset, n_tokens, per_sequence=per_sequence, seed=seed, column=column, labels=labels, tokenizer=tokenizer,
+            vocab_size=vocab_size, **room,
         )  # fmt: skip
-        return cls(**parts)
+        return cls._for(objective, parts)
 
     @classmethod
     def from_sequences(
@@ -159,6 +177,7 @@ class Constructors:
         bos: int | None = None,
         vocab_size: int | None = None,
         tokenizer: Any = None,
+        encoder_ids: ArrayLike | Sequence[Sequence[int]] | None = None,
     ) -> Self:
         """A token set from ids that you have already: words, amino acids, moves, anything a causal model predicts.
 
@@ -172,6 +191,8 @@ class Constructors:
             bos: Token id to put before each sequence that does not begin with it; `position` then counts from it.
             vocab_size: Size of the vocabulary; None takes the tokenizer's, or else the model's.
             tokenizer: For showing text.
+            encoder_ids: Of an encoder-decoder model: what its encoder is fed beside each sequence, which its decoder
+                then predicts; sequences begin with the token that the decoder starts with.
 
         Raises:
             ValueError: Naming the sequence and what is wrong with it.
@@ -179,6 +200,6 @@ class Constructors:
         """
         parts = builders.from_sequences(
             sequences, positions, n_tokens=n_tokens, per_sequence=per_sequence, seed=seed,
-            bos=bos, vocab_size=vocab_size, tokenizer=tokenizer,
+            bos=bos, vocab_size=vocab_size, tokenizer=tokenizer, encoder_ids=encoder_ids,
         )  # fmt: skip
         return cls(**parts)

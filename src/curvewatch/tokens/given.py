@@ -176,14 +176,12 @@ def given_positions(positions: Any, shifts_S: Sequence[int]) -> tuple[NDArray[np
     return sequence_index, position
 
 
-def check_parts(tokens: TokenSet, objectives: Sequence[str]) -> None:
+def check_parts(tokens: TokenSet) -> None:
     """Makes sure that the parts of a token set go together.
 
     Raises:
         ValueError: Naming the part, and what is wrong with it.
     """
-    if tokens.objective not in objectives:
-        raise ValueError(f"objective={tokens.objective!r}: only {', '.join(map(repr, objectives))} can be scored.")
     if tokens.vocab_size is not None:
         if tokens.vocab_size < 2:
             raise ValueError(f"vocab_size={tokens.vocab_size}: a vocabulary has at least two tokens.")

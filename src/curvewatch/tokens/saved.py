@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from curvewatch.errors import brief
 from curvewatch.storage.replacing import replacing
 from curvewatch.tokens.annotations import Annotations
+from curvewatch.tokens.encoder_input import EncoderInput
 from curvewatch.tokens.labels import Label
+from curvewatch.tokens.masking import Masking
 from curvewatch.tokens.originals import Originals
 from curvewatch.tokens.reference import Reference
 from curvewatch.tokens.spans import Spans
@@ -49,11 +51,32 @@ def write(tokens: TokenSet, path: Path) -> Path:
         "vocabulary_id": np.array(list(texts), np.int64),
         "vocabulary_text": _json(list(texts.values())),
         "about": _json(about),
+        **_objective_arrays(tokens),
         **_annotation_arrays(tokens.annotations),
     }
     with replacing(path) as file:
         np.savez_compressed(file, **arrays)
     return path
+
+
+def _objective_arrays(tokens: TokenSet) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    if tokens.masking is not None:
+        found |= {"mask_id": np.array(tokens.masking.mask_id), "mask_row": tokens.masking.row_N,
+                  "masked_behind": tokens.masking.behind_N}  # fmt: skip
+    if tokens.encoder is not None:
+        found |= {"encoder_ids": tokens.encoder.ids, "encoder_starts": tokens.encoder.starts}
+    return found
+
+
+def _objective_parts(saved: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """What `_objective_arrays` made arrays of."""
+    found: dict[str, Any] = {}
+    if "mask_id" in saved:
+        found["masking"] = Masking(int(saved["mask_id"]), saved["mask_row"], saved["masked_behind"])
+    if "encoder_ids" in saved:
+        found["encoder"] = EncoderInput(saved["encoder_ids"], saved["encoder_starts"])
+    return found
 
 
 def _annotation_arrays(notes: Annotations) -> dict[str, NDArray[Any]]:
@@ -136,8 +159,8 @@ def read(path: str | os.PathLike[str], make: Callable[..., Made]) -> Made:
             texts = json.loads(str(saved["vocabulary_text"]))
             vocabulary = dict(zip(saved["vocabulary_id"].tolist(), texts, strict=True))
             arrays = {name: saved[name] for name in ("ids", "starts", "sequence_index", "position")}
-            notes = _annotations(saved)
-        return make(**arrays, **known, vocabulary=vocabulary or None, extras=about, annotations=notes)
+            notes, beside = _annotations(saved), _objective_parts(saved)
+        return make(**arrays, **known, **beside, vocabulary=vocabulary or None, extras=about, annotations=notes)
     except (FileNotFoundError, _NewerFormatError):
         raise
     except Exception as error:

@@ -80,6 +80,14 @@ def encode_with_ends(tokenizer: Any, text: str) -> Encoded:
     return Encoded(np.concatenate(ids), offsets.covering(np.concatenate(ends), len(text)) if ends is not None else None)
 
 
+def encode_with_special(tokenizer: Any, text: str) -> list[int] | None:
+    """Token ids of `text` with what the tokenizer puts around it; None where it is of no kind that says."""
+    refuse_what_is_no_tokenizer(tokenizer)
+    if hasattr(tokenizer, "convert_ids_to_tokens"):
+        return [int(i) for i in tokenizer(text, verbose=False)["input_ids"]]
+    return list(tokenizer.encode(text).ids) if hasattr(tokenizer, "get_vocab_size") else None
+
+
 def encode_pieces(tokenizer: Any, pieces: Iterable[str]) -> Iterator[NDArray[np.int64]]:
     """Token ids of a text that comes in pieces: together those of the text encoded whole.
 

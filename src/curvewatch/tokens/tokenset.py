@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,25 +17,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curvewatch.display import shown
 from curvewatch.tokens import saved
 from curvewatch.tokens import text as text_room
 from curvewatch.tokens.annotations import Annotations
-from curvewatch.tokens.card import set_card
+from curvewatch.tokens.encoder_input import EncoderInput
 from curvewatch.tokens.given import check_parts
+from curvewatch.tokens.in_words import InWords
 from curvewatch.tokens.labels import Label, label_of
+from curvewatch.tokens.masking import CAUSAL, Masking
+from curvewatch.tokens.objectives import Objectives, check_objective
 from curvewatch.tokens.originals import Scored
 from curvewatch.tokens.reference import FIRST, Reference
 from curvewatch.tokens.spans import KIND, WORD, Spans, place, wishes
 from curvewatch.tokens.unit_constructors import UnitConstructors
-from curvewatch.tokens.view import TokenView
 from curvewatch.tokens.words import WORDS, words_of
-
-OBJECTIVES = ("causal",)
 
 
 @dataclass(frozen=True, eq=False)
-class TokenSet(UnitConstructors):
+class TokenSet(UnitConstructors, Objectives, InWords):
     """A fixed evaluation token set: sequences, and in them the N positions whose surprisal is scored.
 
     Build one with `from_text`, `from_texts`, `from_dataset` or `from_sequences`. The order of the tokens is fixed (by
@@ -47,12 +46,15 @@ class TokenSet(UnitConstructors):
         sequence_index: Sequence of each scored token, int32, shape [N].
         position: Position of each scored token in its sequence (never 0), int32, shape [N].
         vocab_size: Number of tokens in the vocabulary; None where only the model can tell.
-        objective: How a token is predicted; "causal": from everything to its left.
+        objective: How a token is predicted; "causal": from everything to its left. "seq2seq": from that and the
+            encoder's input. "masked", "masked_l2r", "masked_in_7": from all other tokens (see `masked`).
         made_by: How the set was made (constructor, seed, settings), for the record.
         tokenizer: Only for showing text; not part of the set's identity.
         vocabulary: Text of each token id that occurs; instead of a tokenizer, for a set read from a file.
         extras: What a file that it was loaded from says besides; kept when it is saved.
         annotations: What the tokens mean: texts, bytes, labels, spans. Not part of the set's identity either.
+        masking: What is hidden from a masked model; of masked sets.
+        encoder: What the encoder is fed beside each sequence; of "seq2seq" sets.
     """
 
     ids: NDArray[np.int32]
@@ -60,15 +62,18 @@ class TokenSet(UnitConstructors):
     sequence_index: NDArray[np.int32]
     position: NDArray[np.int32]
     vocab_size: int | None = None
-    objective: str = "causal"
+    objective: str = CAUSAL
     made_by: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: Any = field(default=None, repr=False)
     vocabulary: Mapping[int, str] | None = field(default=None, repr=False)
     extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
     annotations: Annotations = field(default_factory=Annotations, repr=False)
+    masking: Masking | None = field(default=None, repr=False)
+    encoder: EncoderInput | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        check_parts(self, OBJECTIVES)
+        check_parts(self)
+        check_objective(self)
         if self.tokenizer is not None:
             text_room.refuse_what_is_no_tokenizer(self.tokenizer)
         self.annotations.check(self)
@@ -128,6 +133,8 @@ class TokenSet(UnitConstructors):
             (self.position, "<i8"),
         ):
             digest.update(np.ascontiguousarray(array, dtype).tobytes())
+        for part in (self.masking, self.encoder):
+            digest.update(part.identity() if part is not None else b"")
         return digest.hexdigest()
 
     def sequence(self, s: int) -> NDArray[np.int32]:
@@ -239,48 +246,6 @@ class TokenSet(UnitConstructors):
 
     def _annotated(self, **changed: Any) -> TokenSet:
         return self.with_annotations(replace(self.annotations, **changed))
-
-    # ------------------------------------------------------------------ as text
-
-    def show(self, i: int, width: int | None = None) -> TokenView:
-        """Context and target of scored token `i` as text.
-
-        Args:
-            i: Index of the token, 0 to N - 1; negative counts from the end.
-            width: Show at most this many tokens of context; None shows all.
-
-        Raises:
-            IndexError: If there is no token `i`.
-            ValueError: If the set knows no tokenizer.
-        """
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"i={i}: this token set has tokens 0 to {len(self) - 1}.")
-        i %= len(self)
-        s, p = int(self.sequence_index[i]), int(self.position[i])
-        before = self.sequence(s)[max(0, p - width) if width is not None else 0 : p]
-        return TokenView(i, s, p, self.decode(before), self.decode([int(self.target[i])]))
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`, by the tokenizer or by the texts kept in the file.
-
-        Raises:
-            ValueError: If the set knows neither.
-        """
-        if self.tokenizer is not None:
-            return text_room.decode(self.tokenizer, ids)
-        if self.vocabulary is not None:
-            return "".join(self.vocabulary.get(int(i), f"<{int(i)}>") for i in ids)
-        raise ValueError("tokenizer: this token set has none, so ids can't be shown as text. Build it with tokenizer=.")
-
-    def texts(self) -> dict[int, str] | None:
-        """Text of every token id that occurs in the set; None without a tokenizer."""
-        if self.tokenizer is None:
-            return dict(self.vocabulary) if self.vocabulary is not None else None
-        unique = np.unique(self.ids)
-        return dict(zip(unique.tolist(), text_room.token_texts(self.tokenizer, unique), strict=True))
-
-    def _repr_html_(self) -> str:
-        return shown(partial(set_card, self), "TokenSet")
 
     # ------------------------------------------------------------------ on disk
 

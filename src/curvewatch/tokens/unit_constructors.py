@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from curvewatch.tokens import chat, item_builders
+from curvewatch.tokens import chat, item_builders, seq2seq
 from curvewatch.tokens.constructors import Constructors
+from curvewatch.tokens.masking import CAUSAL, builder_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,6 +31,7 @@ class UnitConstructors(Constructors):
         context: int | None = None,
         bos: int | None = None,
         vocab_size: int | None = None,
+        objective: str = CAUSAL,
     ) -> Self:
         """A token set of minimal pairs: does the good sentence cost fewer bits than the bad one?
 
@@ -47,16 +49,18 @@ class UnitConstructors(Constructors):
             bos: Token id to put before each sentence, so that its first token is scored, too; the tokenizer's
                 beginning-of-text or end-of-text token.
             vocab_size: If the tokenizer does not know it.
+            objective: "causal", or what `masked` takes, for a masked model: "masked", "masked_l2r", "masked_in_7".
 
         Raises:
             KeyError: If a row has no such column.
             TypeError: If what is given holds no rows, or a sentence is no text.
             ValueError: If a sentence is empty, both are the same, or a token can't be scored.
         """
+        room = builder_settings(objective, tokenizer, bos, context)
         parts = item_builders.from_pairs(
-            rows, tokenizer, good=good, bad=bad, label=label, context=context, bos=bos, vocab_size=vocab_size
+            rows, tokenizer, good=good, bad=bad, label=label, vocab_size=vocab_size, **room
         )
-        return cls(**parts)
+        return cls._for(objective, parts)
 
     @classmethod
     def from_completions(
@@ -70,6 +74,7 @@ class UnitConstructors(Constructors):
         context: int | None = None,
         bos: int | None = None,
         vocab_size: int | None = None,
+        objective: str = CAUSAL,
     ) -> Self:
         """A token set of prompts and their answers: does the model know it?
 
@@ -86,16 +91,18 @@ class UnitConstructors(Constructors):
             context: Cut texts to this many tokens, `bos` included; None takes them whole.
             bos: Token id to put before each text that does not begin with it.
             vocab_size: If the tokenizer does not know it.
+            objective: "causal", or what `masked` takes, for a masked model: "masked", "masked_l2r", "masked_in_7".
 
         Raises:
             KeyError: If a row has no such column.
             TypeError: If what is given holds no rows, or a text is none.
             ValueError: If an answer is empty, or a token of it can't be scored.
         """
+        room = builder_settings(objective, tokenizer, bos, context)
         parts = item_builders.from_completions(
-            rows, tokenizer, prompt=prompt, answer=answer, label=label, context=context, bos=bos, vocab_size=vocab_size
+            rows, tokenizer, prompt=prompt, answer=answer, label=label, vocab_size=vocab_size, **room
         )
-        return cls(**parts)
+        return cls._for(objective, parts)
 
     @classmethod
     def from_choices(
@@ -110,6 +117,7 @@ class UnitConstructors(Constructors):
         context: int | None = None,
         bos: int | None = None,
         vocab_size: int | None = None,
+        objective: str = CAUSAL,
     ) -> Self:
         """A token set of questions with options: does the right one cost fewest bits?
 
@@ -126,15 +134,59 @@ class UnitConstructors(Constructors):
             context: Cut texts to this many tokens, `bos` included; None takes them whole.
             bos: Token id to put before each text that does not begin with it.
             vocab_size: If the tokenizer does not know it.
+            objective: "causal", or what `masked` takes, for a masked model: "masked", "masked_l2r", "masked_in_7".
 
         Raises:
             KeyError: If a row has no such column.
             TypeError: If what is given holds no rows, or a text is none.
             ValueError: If there are fewer than two options, none is the right one, or a token can't be scored.
         """
+        room = builder_settings(objective, tokenizer, bos, context)
         parts = item_builders.from_choices(
-            rows, tokenizer, question=question, options=options, right=right, label=label, context=context, bos=bos,
-            vocab_size=vocab_size,
+            rows, tokenizer, question=question, options=options, right=right, label=label, vocab_size=vocab_size, **room
+        )  # fmt: skip
+        return cls._for(objective, parts)
+
+    @classmethod
+    def from_seq2seq(
+        cls,
+        rows: Any,
+        tokenizer: Any,
+        *,
+        decoder_start: int,
+        source: str = "source",
+        target: str = "target",
+        label: str | None = None,
+        context: int | None = None,
+        per_sequence: int | None = None,
+        seed: int = 0,
+        vocab_size: int | None = None,
+    ) -> Self:
+        """A token set for an encoder-decoder model: how surprising is the target behind its source?
+
+        Source and target have the tokens that the tokenizer puts around a text, as in training; all of the target's are
+        scored, the end of the text, too, so that their mean is the model's own loss.
+
+        Args:
+            rows: A source, its target, and what they are counted under.
+            tokenizer: The model's tokenizer.
+            decoder_start: The token that the decoder starts with: the model's `config.decoder_start_token_id`.
+            source: Column of the source.
+            target: Column of the target.
+            label: Column that becomes a label of the target's tokens; None for nothing.
+            context: Cut sources and targets to this many tokens, `decoder_start` included; None takes them whole.
+            per_sequence: Scored positions drawn in each target; None scores every one.
+            seed: For that draw.
+            vocab_size: If the tokenizer does not know it.
+
+        Raises:
+            KeyError: If a row has no such column.
+            TypeError: If what is given holds no rows, or a text is none.
+            ValueError: If a text is empty.
+        """
+        parts = seq2seq.from_seq2seq(
+            rows, tokenizer, decoder_start=decoder_start, source=source, target=target, label=label, context=context,
+            per_sequence=per_sequence, seed=seed, vocab_size=vocab_size,
         )  # fmt: skip
         return cls(**parts)
 

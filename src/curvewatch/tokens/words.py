@@ -30,6 +30,8 @@ def words_of(tokens: TokenSet, pattern: str, boundary: str) -> tuple[Spans, NDAr
     if boundary not in ("none", CORRECTED):
         raise ValueError(f'boundary={brief(boundary)}: "none" or "corrected" is expected.')
     originals, corrected = tokens.annotations.originals, boundary == CORRECTED
+    if corrected and tokens.masking is not None:
+        raise ValueError('boundary="corrected": a masked model sees where a word ends. Leave it out.')
     if corrected and pattern != WORDS:
         raise ValueError(
             f'boundary="corrected" with pattern={pattern!r}: the correction is for words between blanks. Leave pattern '

@@ -35,7 +35,18 @@ def named_sets(tokens: TokenSet | Mapping[str, TokenSet]) -> dict[str, TokenSet]
     if not tokens:
         raise ValueError("tokens={}: at least one token set is needed.")
     # Datasets that came later take no names away: a run of before may have a set called "label".
-    later = {one.name for one in (*layout.ANNOTATIONS, *layout.SEEN, *layout.BOUNDARY, *layout.BASE_KL)}
+    later = {
+        one.name
+        for one in (
+            *layout.ANNOTATIONS,
+            *layout.SEEN,
+            *layout.BOUNDARY,
+            *layout.BASE_KL,
+            *layout.DROPOUT,
+            *layout.MASKED,
+            *layout.ENCODER,
+        )
+    }
     later |= {f"saved_{one.name}" for one in layout.SEEN}
     taken = {*layout.BY_NAME, layout.PROVENANCE, "watch"} - later
     for name in tokens:

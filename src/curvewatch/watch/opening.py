@@ -68,7 +68,12 @@ def open_file(
         try:
             records = {
                 name: SetRecord(
-                    one.tokens, one.prepared.vocab_size, one.settings, counting.record_of(name), one.base is not None
+                    one.tokens,
+                    one.prepared.vocab_size,
+                    one.settings,
+                    counting.record_of(name),
+                    one.base is not None,
+                    one.dropout_passes > 0,
                 )
                 for name, one in scorers.items()
             }

@@ -125,6 +125,8 @@ class Watch:
         self._scorers = {
             name: Scorer(one, batch_size=self._batch_size, forward=self._forward) for name, one in self.tokens.items()
         }
+        for scorer in self._scorers.values():
+            scorer.dropout_passes = self.live.dropout_passes
         self._automatic_batches = self._batch_size == "auto"
         self._reset()
         tell_in_child(self)

@@ -46,8 +46,11 @@ def known(kind: Any, **settings: Any) -> Any:
     return kind(**{name: value for name, value in settings.items() if name in names})
 
 
-def write(path: Path, *, whole: bool) -> None:
-    """A run file: `plain` is the least that there is, `whole` all that the version knows."""
+def write(path: Path, *, whole: bool, kind: str = "") -> None:
+    """A run file: `plain` is the least that there is, `whole` all that the version knows.
+
+    `masked` and `seq2seq` are of sets for such models, the first with passes with dropout.
+    """
     TokenSet = find("TokenSet", "tokens")
     RunFile = find("RunFile", "runfile.writer", "runfile")
     Observation = find("Observation", "observation")
@@ -64,14 +67,20 @@ def write(path: Path, *, whole: bool) -> None:
         tokens = TokenSet(**parts, vocab_size=8, made_by=tokens.made_by, vocabulary=TEXTS)
         if hasattr(tokens, "label"):
             tokens = annotated(tokens)
+    if kind == "masked":
+        tokens = tokens.masked("masked_in_2", mask=7)
+    if kind == "seq2seq":
+        rows = [tokens.sequence(s).tolist() for s in range(tokens.n_sequences)]
+        tokens = TokenSet.from_sequences(rows, encoder_ids=[[7, 6], [5], [4, 4, 4]], vocab_size=8)
     assert len(tokens) == N
     corrected = hasattr(tokens, "annotations") and getattr(tokens.annotations, "boundary", None) is not None
     counted = (
         Counted(np.unique(tokens.target), np.array([9.0, 8, 7, 6, 5]), training=True) if whole and Counted else None
     )
     record = known(
-        SetRecord, tokens=tokens, model_vocab_size=16, scorer={"batch_size": 4}, counted=counted, kl=corrected
-    )
+        SetRecord, tokens=tokens, model_vocab_size=16, scorer={"batch_size": 4}, counted=counted, kl=corrected,
+        dropout=kind == "masked",
+    )  # fmt: skip
     planned = {"planned_steps": np.array([0, 5, 6, 9]), "schedule": "kept"}
     plan = known(
         RunPlan, max_steps=10, **planned, provenance={"host": {"name": "kept"}},
@@ -85,7 +94,8 @@ def write(path: Path, *, whole: bool) -> None:
         boundary = [(np.arange(N) / 10 - step).astype(np.float32)] if corrected else []
         seen_of = known(Observation, **dict(zip(SCORES, values(step), strict=True)),
                         boundary_bits=boundary[0] if boundary else None,
-                        kl_bits=np.full(N, step / 10, np.float32) if corrected else None)  # fmt: skip
+                        kl_bits=np.full(N, step / 10, np.float32) if corrected else None,
+                        dropout_sd_bits=np.full(N, step / 20, np.float32) if kind == "masked" else None)  # fmt: skip
         row |= {"observations": {"eval": seen_of}, "counts": counts}
         row |= {"tokens_seen": 100.0 * step, "seen": seen}
         file.append(known(Row, **row))
@@ -149,9 +159,10 @@ def trained_on(step: int) -> Any:
 if __name__ == "__main__":
     folder = Path(__file__).parent / sys.argv[1]
     folder.mkdir(exist_ok=True)
-    for name in ("plain", "whole"):
+    names = ["plain", "whole", *(["masked", "seq2seq"] if hasattr(find("TokenSet", "tokens"), "masked") else [])]
+    for name in names:
         with tempfile.TemporaryDirectory() as temporary:
             made = Path(temporary) / "curves.h5"
-            write(made, whole=name == "whole")
+            write(made, whole=name == "whole", kind=name)
             (folder / f"{name}.h5.gz").write_bytes(gzip.compress(made.read_bytes(), 9, mtime=0))
             print(folder.name, name, made.stat().st_size, (folder / f"{name}.h5.gz").stat().st_size)
