@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from curvewatch import Live, Watch
+from curvewatch.scoring.undisturbed import unwrap
 
 from .trainings import Notes, Outcome, Training, outcome_of
 
@@ -109,7 +110,9 @@ def forward_in_training_mode(model: nn.Module) -> None:
     """Draws dropout masks from the stream that training draws from, un-freezing what was frozen."""
     model.train()
     with torch.no_grad():
-        model(input_ids=ids_like(model))
+        ids = ids_like(model)
+        both = getattr(unwrap(model).config, "is_encoder_decoder", False)
+        model(input_ids=ids, **({"labels": ids} if both else {}))
 
 
 def iterate_a_dataloader(model: nn.Module) -> None:
@@ -295,11 +298,20 @@ def run_lightning(
     return outcome_of(module.model, trainer.optimizers[0], notes, steps.steps)
 
 
+def blocks_of(model: Any) -> list[Any]:
+    """Its transformer blocks."""
+    if hasattr(model, "transformer"):
+        return list(model.transformer.h)
+    if hasattr(model, "bert"):
+        return list(model.bert.encoder.layer)
+    return [*model.encoder.block, *model.decoder.block]
+
+
 def shard(model: Any, mesh: Any) -> Any:
     """Blocks, then the rest, as FSDP2 is used."""
     from torch.distributed.fsdp import fully_shard
 
-    for block in model.transformer.h:
+    for block in blocks_of(model):
         fully_shard(block, mesh=mesh)
     return fully_shard(model, mesh=mesh)
 

@@ -75,6 +75,61 @@ def gpt2(dropout: float = 0.0, seed: int = 0, **settings: Any) -> Any:
         return PlainLossGPT2(config)
 
 
+def bert(dropout: float = 0.0, seed: int = 0) -> Any:
+    """A BERT of two layers; its last id is the mask."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    class PlainLossBert(BertForMaskedLM):
+        def forward(self, input_ids=None, attention_mask=None, labels=None):
+            return super().forward(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
+
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=32, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PlainLossBert(config)
+
+
+def t5(dropout: float = 0.0, seed: int = 0) -> Any:
+    """A T5 of two layers on either side."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    class PlainLossT5(T5ForConditionalGeneration):
+        def forward(self, input_ids=None, attention_mask=None, decoder_input_ids=None, labels=None, use_cache=None):
+            return super().forward(
+                input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=decoder_input_ids, labels=labels,
+                use_cache=use_cache,
+            )  # fmt: skip
+
+    config = T5Config(
+        vocab_size=VOCABULARY, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=dropout,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PlainLossT5(config)
+
+
+ARCHITECTURES = {"gpt2": gpt2, "bert": bert, "t5": t5}
+MASK = VOCABULARY - 1
+
+
+def tokens_for(architecture: str, **settings: Any) -> TokenSet:
+    """`random_tokens` as a model of that kind predicts them."""
+    tokens = random_tokens(**settings)
+    if architecture == "bert":
+        return tokens.masked(mask=MASK)
+    if architecture == "t5":
+        rng = np.random.default_rng(9)
+        sources = [rng.integers(2, VOCABULARY, n) for n in rng.integers(3, CONTEXT, tokens.n_sequences)]
+        rows = [tokens.sequence(s) for s in range(tokens.n_sequences)]
+        positions = [tokens.position[tokens.sequence_index == s] for s in range(tokens.n_sequences)]
+        return TokenSet.from_sequences(rows, positions, encoder_ids=sources, vocab_size=VOCABULARY)
+    return tokens
+
+
 def random_tokens(
     n_sequences: int = 7, length: int = CONTEXT, per_sequence: int | None = 5, seed: int = 3, ragged: bool = False
 ) -> TokenSet:

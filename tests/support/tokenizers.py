@@ -72,6 +72,52 @@ def bert_like() -> Any:
     return made
 
 
+def bert_with_edges() -> Any:
+    """The same as a tokenizer of transformers, with [CLS], [SEP] and [MASK]."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.train_from_iterator(
+        CORPUS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=names, show_progress=False)
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, made.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]",
+    )  # fmt: skip
+
+
+def t5_with_end() -> Any:
+    """`t5_like` as a tokenizer of transformers that puts </s> behind a text."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    made = t5_like()
+    made.add_special_tokens(["<pad>", "</s>"])
+    end = made.token_to_id("</s>")
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", pad_token="<pad>", eos_token="</s>")
+
+
+def bart_like() -> Any:
+    """`gpt2_like` as a tokenizer of transformers that puts <s> and </s> around a text."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    made = gpt2_like()
+    made.add_special_tokens(["<s>", "</s>"])
+    ids = [(name, made.token_to_id(name)) for name in ("<s>", "</s>")]
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ids)
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>")
+
+
 def fast(made: Callable[[], Any]) -> Any:
     """The same as a tokenizer of transformers."""
     from transformers import PreTrainedTokenizerFast

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from .models import CONTEXT, VOCABULARY, gpt2
+from .models import ARCHITECTURES, CONTEXT, MASK, VOCABULARY, gpt2
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,15 @@ class Training:
     batch: int = 4
     seed: int = 11
     device: str = "cpu"
+    architecture: str = "gpt2"
 
     def model(self) -> Any:
         """The model before the first step, the same each time."""
         layers = 1 if self.compiled else 2  # compiling takes seconds
-        model = gpt2(self.dropout, tie_word_embeddings=self.tied, seed=5, n_layer=layers)
+        if self.architecture == "gpt2":
+            model = gpt2(self.dropout, tie_word_embeddings=self.tied, seed=5, n_layer=layers)
+        else:
+            model = ARCHITECTURES[self.architecture](self.dropout, seed=5)
         if self.freeze:
             model.__class__ = _freezing(type(model))
         if self.checkpointing is not None:
@@ -68,7 +72,7 @@ class Training:
 
     def data(self) -> Rows:
         """The training rows."""
-        return Rows(self.rows, seed=21)
+        return {"gpt2": Rows, "bert": MaskedRows, "t5": Pairs}[self.architecture](self.rows, seed=21)
 
     def seed_everything(self) -> None:
         """Sets the three global streams."""
@@ -89,6 +93,22 @@ class Rows(Dataset):
 
     def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
         return {"input_ids": self.ids[i], "labels": self.ids[i]}
+
+
+class MaskedRows(Rows):
+    """The same with every fifth token hidden, and labels of these alone."""
+
+    def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
+        hidden = (torch.arange(CONTEXT) + i) % 5 == 0
+        ids = self.ids[i]
+        return {"input_ids": ids.masked_fill(hidden, MASK), "labels": ids.masked_fill(~hidden, -100)}
+
+
+class Pairs(Rows):
+    """Rows for an encoder, which its decoder learns to say backwards."""
+
+    def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.ids[i, :8], "labels": self.ids[i].flip(0)}
 
 
 def _freezing(parent: type) -> type:

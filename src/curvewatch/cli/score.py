@@ -49,7 +49,7 @@ def score(
     note(f"{len(folders)} checkpoints, steps {min(folders):,} to {max(folders):,}; {len(token_set):,} tokens")
     with progressing("scoring") as progress:
         run = score_checkpoints(
-            load_transformers(folders, device),
+            load_transformers(folders, device, token_set),
             folders,
             token_set,
             output,

@@ -87,6 +87,23 @@ def check_arguments(*, model: object, forward: object, on_error: object, log: ob
         raise TypeError(f"live={brief(live)}: a curvewatch.Live is expected.")
 
 
+def check_objectives(sets: Mapping[str, TokenSet], live: Live) -> None:
+    """Refuses sets that no one model can be scored on, and prompts for a model that continues no text.
+
+    Raises:
+        ValueError: Naming them.
+    """
+    kinds = {name: "masked" if one.masking is not None else one.objective for name, one in sets.items()}
+    if len(set(kinds.values())) > 1:
+        raise ValueError(
+            f"tokens={kinds}: sets for different kinds of models, of which one alone is trained. Build them all with "
+            "the same objective."
+        )
+    kind = next(iter(kinds.values()))
+    if live.prompts is not None and kind != "causal":
+        raise ValueError(f"prompts: the token sets are for a {kind} model, which continues no text. Leave prompts out.")
+
+
 def whole_path(path: Any) -> str:
     """The path of a run file; the script may change its folder later.
 

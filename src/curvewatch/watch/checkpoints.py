@@ -169,21 +169,29 @@ def planned_steps(folders: dict[int, Path]) -> int | None:
         return None
 
 
-def load_transformers(folders: dict[int, Path], device: str = "auto") -> Load:
+def load_transformers(folders: dict[int, Path], device: str = "auto", tokens: TokenSet | None = None) -> Load:
     """A `load` for checkpoints of transformers; nothing is fetched from anywhere.
 
     Args:
         folders: By step.
         device: As PyTorch names it; "auto" takes an accelerator if there is one.
+        tokens: What will be scored, which says what kind of model they are; None: a causal one.
     """
     import torch
 
+    head, what = "CausalLM", "causal language model"
+    if tokens is not None and tokens.masking is not None:
+        head, what = "MaskedLM", "masked language model"
+    elif tokens is not None and tokens.encoder is not None:
+        head, what = "Seq2SeqLM", "encoder-decoder language model"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def load(step: int) -> Any:
         try:
-            from transformers import AutoModelForCausalLM
+            import transformers
+
+            auto = getattr(transformers, f"AutoModelFor{head}")
         except ImportError as error:
             raise CheckpointError(
                 "checkpoints of this kind need transformers. Install it with: pip install 'curvewatch[transformers]'"
@@ -191,10 +199,10 @@ def load_transformers(folders: dict[int, Path], device: str = "auto") -> Load:
         try:
             # Asked for nothing, transformers asks the user whether code that lies in the folder may run.
             plain = {"local_files_only": True, "trust_remote_code": False}
-            return AutoModelForCausalLM.from_pretrained(folders[step], **plain).to(device).eval()
+            return auto.from_pretrained(folders[step], **plain).to(device).eval()
         except Exception as error:
             raise CheckpointError(
-                f"{folders[step]}: can't be loaded as a causal language model ({type(error).__name__}: {error}). What "
+                f"{folders[step]}: can't be loaded as a {what} ({type(error).__name__}: {error}). What "
                 "was scored before it is in the file; mend or remove the folder, and run this again."
             ) from error
 

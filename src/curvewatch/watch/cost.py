@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from curvewatch.errors import brief
+from curvewatch.speaking import announce
+from curvewatch.tokens.tokenset import TokenSet
 
 logger = logging.getLogger("curvewatch")
 
@@ -86,6 +89,18 @@ class Cost:
                 "or max_overhead= would lower that.",
                 100 * share,
             )
+
+
+def tell_rows(sets: Mapping[str, TokenSet]) -> None:
+    """Says beforehand what sets for a masked model cost: it is fed a row for each scored token."""
+    for name, tokens in sets.items():
+        if tokens.masking is None:
+            continue
+        n_rows = tokens.masking.n_rows(tokens)
+        announce(
+            "set %r: a masked model is fed %s rows of up to %d tokens at each observation, %.3g times its %s sequences",
+            name, f"{n_rows:,}", tokens.context, n_rows / tokens.n_sequences, f"{tokens.n_sequences:,}",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

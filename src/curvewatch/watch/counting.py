@@ -8,15 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from curvewatch.live import Live
 from curvewatch.live.given import AUTO, TRAINING, Given
 from curvewatch.runfile.records import Counted, Seen, TrainedPart
+from curvewatch.tokens.encoder_input import SEQ2SEQ
+from curvewatch.tokens.masking import CAUSAL, is_masked
 from curvewatch.tokens.vocabulary import VocabularyUnits, vocabulary_units
 from curvewatch.watch.keeper import Keeper
-from curvewatch.watch.trained_on import TrainedOn
-from curvewatch.watch.training_counts import TrainingCounts, batch_tokens
+from curvewatch.watch.trained_on import UNTRAINED, TrainedOn
+from curvewatch.watch.training_counts import TrainingCounts, batch_tokens, decoder_tokens
 
 logger = logging.getLogger("curvewatch")
 
@@ -27,15 +30,17 @@ class Counting:
     Args:
         live: The live side's settings.
         given: What is known of each set beforehand.
+        objective: Of the token sets: what is learned of a batch is another thing for other kinds of models.
 
     Attributes:
         counts: Of all tokens; None where nothing is counted.
         trained: Passages and sequences that are trained on; None where these are not followed.
     """
 
-    def __init__(self, live: Live, given: Mapping[str, Given]) -> None:
+    def __init__(self, live: Live, given: Mapping[str, Given], objective: str = CAUSAL) -> None:
         self._live = live
         self._given = given
+        self._objective = objective
         # From the beginning: a loop that is resumed counts a batch before its first observation.
         self.counts = TrainingCounts() if _is(live.token_counts, TRAINING) else None
         followed = live.exposures is not None or bool(live.batches)
@@ -75,10 +80,21 @@ class Counting:
 
     def add(self, ids: Any, mask: Any = None, labels: Any = None, index: Any = None) -> None:
         """Counts token ids; see `Watch.count`."""
+        ids = self._learned(ids, labels)
         if self.counts is not None:
             self.counts.add(ids, mask)
         if self.trained is not None:
             self.trained.add(ids, mask, labels, index)
+
+    def _learned(self, ids: Any, labels: Any = None) -> Any:
+        """The ids that the model learns to predict: of a masked model's batch with those that a mask hides."""
+        if labels is None or not is_masked(self._objective):
+            return ids
+        try:
+            labels = torch.as_tensor(labels)
+            return torch.where(labels == UNTRAINED, torch.as_tensor(ids), labels)
+        except Exception:
+            return ids  # no ids at all: said where they are counted
 
     def add_batch(self, batch: Any) -> None:
         """Counts a batch as a host's Trainer has it; see `Watch.count_batch`."""
@@ -93,7 +109,12 @@ class Counting:
 
     def _parts(self, batch: Any) -> tuple[Any, ...]:
         """Ids, mask, labels, and the sequences' own numbers; None for what there is not."""
-        found = self._live.batch_ids(batch) if self._live.batch_ids is not None else batch_tokens(batch)
+        if self._live.batch_ids is not None:
+            found = self._live.batch_ids(batch)
+        elif self._objective == SEQ2SEQ:
+            found = decoder_tokens(batch)
+        else:
+            found = batch_tokens(batch)
         parts = found if isinstance(found, tuple) else (found,)
         column = self._live.batches
         if not isinstance(column, str):
@@ -108,7 +129,8 @@ class Counting:
         if self.trained is None or self.trained.off is not None:
             return False
         try:
-            return self.trained.holds_passage(*self._parts(batch)[:3])
+            ids, *beside = self._parts(batch)[:3]
+            return self.trained.holds_passage(self._learned(ids, *beside[1:]), *beside)
         except Exception as error:
             self.trained.turn_off(f"the token ids of a batch were not found: {error}")
             return False

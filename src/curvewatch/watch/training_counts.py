@@ -154,6 +154,18 @@ class TrainingCounts:
         return total_V if self._first_V is None else total_V + self._first_V
 
 
+def decoder_tokens(batch: Any) -> tuple[Any, Any, Any]:
+    """What the decoder of an encoder-decoder model learns of a batch: the labels, -100 where there is none.
+
+    Raises:
+        TypeError: If the batch has none.
+    """
+    if not isinstance(batch, Mapping) or batch.get("labels") is None:
+        there = sorted(map(str, batch)) if isinstance(batch, Mapping) else type(batch).__name__
+        raise TypeError(f"the batch has {there}, but no 'labels'{WAY_OUT}")
+    return batch["labels"], None, batch["labels"]
+
+
 def batch_tokens(batch: Any) -> tuple[Any, Any, Any]:
     """The token ids of a batch as hosts pass them, the mask that says which of them are real, and labels.
 

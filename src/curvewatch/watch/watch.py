@@ -33,8 +33,15 @@ from curvewatch.tokens.tokenset import TokenSet
 from curvewatch.trackers.publishing import publish
 from curvewatch.trackers.sinks import LogFunction, OwnAxisWandb, Sink, function_sink
 from curvewatch.watch import provenance
-from curvewatch.watch.arguments import check_arguments, default_schedule, named_sets, whole_path, whole_step
-from curvewatch.watch.cost import Cost, Estimate
+from curvewatch.watch.arguments import (
+    check_arguments,
+    check_objectives,
+    default_schedule,
+    named_sets,
+    whole_path,
+    whole_step,
+)
+from curvewatch.watch.cost import Cost, Estimate, tell_rows
 from curvewatch.watch.counting import Counting
 from curvewatch.watch.keeper import Keeper
 from curvewatch.watch.looking import sample_texts, score_sets
@@ -108,6 +115,7 @@ class Watch:
         self.tokens = named_sets(tokens)
         self.live = live or Live()
         self._given = given_for(self.live, self.tokens)
+        check_objectives(self.tokens, self.live)
         check_reference(self.live.reference, self.tokens, kl=self.live.kl)
         self.path = whole_path(path)
         self.max_steps = max_steps
@@ -149,7 +157,7 @@ class Watch:
             width=min(TRIAL_TOKENS, *(one.context - 1 for one in self.tokens.values())),
             weights=self.weights,
         )
-        self._counting = Counting(self.live, self._given)
+        self._counting = Counting(self.live, self._given, next(iter(self.tokens.values())).objective)
         self._telling = Telling((), self._trouble, {})
         self._around: Around = nothing_around
         self._keeper: Keeper | None = None
@@ -244,6 +252,7 @@ class Watch:
         self._open_file(model, step, host or {"name": "plain loop"}, again)
         if ranks.rank() == 0:
             announce("watching %s%s", self._subject.found, ", its averaged weights" if self._subject.averages else "")
+            tell_rows(self.tokens)
         chosen = list(sinks) if sinks is not None else [OwnAxisWandb()]
         chosen += [function_sink(self._log)] if self._log is not None else []
         self._telling = Telling(chosen, self._trouble, self._about())
