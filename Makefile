@@ -23,14 +23,17 @@ PYTHON_OLDEST ?= $(shell python3.10 -m ensurepip --version >/dev/null 2>&1 && ec
 OLDEST_TESTS := tests/hosts tests/contract tests/integrations tests/runfile tests/formats tests/scoring tests/storage \
     tests/tokens tests/watch
 # Not there: what needs newer hosts. TRL 1.16 asks for a newer transformers, and the Trainer of 4.48 knows no Trackio and
-# ends epochs with a broken accumulation at other steps; FSDP2 of PyTorch 2.6 does not run on CPUs.
+# ends epochs with a broken accumulation at other steps; FSDP2 of PyTorch 2.6 does not run on CPUs; minicons is not there.
 STEPS := tests/contract/test_steps.py::test_scored_steps_are_the_planned_ones_and_those_that_the_host_logs
 NOT_ON_OLDEST := --ignore tests/hosts/test_trl.py --ignore tests/hosts/test_loggers.py \
     --deselect "tests/hosts/test_refused.py::test_refused_before_the_first_update[reward]" \
     --deselect "tests/hosts/test_refused.py::test_without_the_watch_they_train[reward]" \
     --deselect "$(STEPS)[trainer, epochs]" --deselect "$(STEPS)[trainer, steps over epochs]" \
     --deselect tests/contract/test_ranks.py::test_fully_sharded \
-    --deselect tests/contract/test_ranks.py::test_fully_sharded_scored_before_the_update
+    --deselect tests/contract/test_ranks.py::test_fully_sharded_scored_before_the_update \
+    --deselect "tests/contract/test_other_models.py::test_two_ranks[loop-fsdp2-bert]" \
+    --deselect "tests/contract/test_other_models.py::test_two_ranks[loop-fsdp2-t5]" \
+    --deselect tests/scoring/test_masked.py::test_as_minicons
 
 .PHONY: demo check test test-oldest gpu lint docs format browser clean
 

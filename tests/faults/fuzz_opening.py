@@ -49,7 +49,7 @@ STEPS = (0, 10, 20, 30, 40)
 N = 60
 
 
-def records(n_sets: int = 1, texts: bool = True) -> dict[str, SetRecord]:
+def records(n_sets: int = 1, texts: bool = True, objective: str = "causal") -> dict[str, SetRecord]:
     sets = {}
     for k in range(n_sets):
         sequences = np.random.default_rng(k).integers(0, 50, (12, 8))
@@ -64,7 +64,12 @@ def records(n_sets: int = 1, texts: bool = True) -> dict[str, SetRecord]:
             )  # fmt: skip
             tokens = tokens.with_annotations(Annotations(originals, originals.n_bytes(tokens.scored), {}, spans))
             tokens = tokens.label("four", "4").label("position")
-        sets[f"set {k}"] = SetRecord(tokens, 64, {"road": "plain", "batch_size": 8})
+        if objective == "masked":
+            tokens = tokens.masked("masked_in_3", mask=49)
+        if objective == "seq2seq":
+            rows, places = [tokens.sequence(s) for s in range(12)], tokens.position.reshape(12, -1)
+            tokens = TokenSet.from_sequences(rows, places, encoder_ids=sequences[:, :5], vocab_size=50)
+        sets[f"set {k}"] = SetRecord(tokens, 64, {"road": "plain", "batch_size": 8}, dropout=objective == "masked")
     return sets
 
 
@@ -90,6 +95,8 @@ KINDS = {
     "packed": (1, True),
     "other indexes": (1, False),
     "old HDF5": (1, False),
+    "masked": (1, False, "masked"),
+    "seq2seq": (1, False, "seq2seq"),
 }
 
 

@@ -73,6 +73,9 @@ def test_opened(kept: Path) -> None:
     assert (run.base_kl is not None) is ("base_kl" in has)
     if run.base_kl is not None:
         assert run.base_kl[:, 3].tolist() == [np.float32(step / 10) for step in STEPS]
+    assert (run.dropout_sd is not None) is ("dropout_sd" in has)
+    if run.dropout_sd is not None:
+        assert run.dropout_sd[:, 3].tolist() == [np.float32(step / 20) for step in STEPS]
     assert (run.max_steps, run.schedule, run.chance, run.weights) == (10, "kept", 4.0, "training")
     assert run.planned_steps.tolist() == [0, 5, 6, 9]
     assert run.skipped == ({9: "over budget ä"} if whole and "skipped_step" in has else {})
@@ -83,6 +86,12 @@ def test_opened(kept: Path) -> None:
     tokens = run.tokens
     assert [tokens.sequence(s).tolist() for s in range(3)] == [[1, 2, 3, 4, 5], [5, 4, 3], [2, 2, 2, 1]]
     assert tokens.hash == run.set_hash
+    kind = kept.name.split(".")[1]
+    assert tokens.objective == {"masked": "masked_in_2", "seq2seq": "seq2seq"}.get(kind, "causal")
+    if kind == "masked":
+        assert (tokens.masking.mask_id, tokens.masking.row_N.tolist()) == (7, [0, 1, 0, 1, 0, 1, 0, 1, 0])
+    if kind == "seq2seq":
+        assert [tokens.encoder.sequence(s).tolist() for s in range(3)] == [[7, 6], [5], [4, 4, 4]]
     if whole:
         assert str(tokens.show(2)) == " the sea<b>⟦ä⟧"
     assert list(tokens.labels) == (["sea"] if "label" in has else [])

@@ -354,7 +354,7 @@ def test_a_set_saved_before_there_was_a_format(tmp_path: Path) -> None:
         ({"format_version": "two"}, "not a token set saved by curvewatch .*'two'"),
         ({"vocab_size": "many"}, "not a token set saved by curvewatch"),
         ({"vocab_size": 4}, "not a token set saved by curvewatch .*token id 9 lies beyond vocab_size=4"),
-        ({"made_by": 3, "objective": "masked"}, "not a token set saved by curvewatch .*only 'causal'"),
+        ({"made_by": 3, "objective": "masked"}, "not a token set saved by curvewatch .*masking: missing"),
     ],
 )
 def test_a_saved_set_of_another_format(change: dict[str, Any], match: str, tmp_path: Path) -> None:
