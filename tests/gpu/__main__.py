@@ -25,6 +25,8 @@ PARTS = ("kernel", "training", "followed", "compiled", "attention", "memory", "s
 BENCHMARKS = {
     "scoring": ["scoring.py", "--case", "0", "--case", "1", "--rounds", "5"],
     "scoring-bf16": ["scoring.py", "--case", "0", "--case", "1", "--rounds", "5", "--dtype", "bfloat16"],
+    "masked": ["masked.py", "--rounds", "5"],
+    "masked-bf16": ["masked.py", "--rounds", "5", "--dtype", "bfloat16"],
 }
 LIMIT = 240.0
 
