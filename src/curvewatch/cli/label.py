@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import RunPath, SetName, guarded, note, opened
+from curvewatch.cli.common import RunPath, SetName, guarded, note, opened, progressing
 
 INDEX = "token"
 """A column of this name says which token a row is of; without it rows are in the order of the set."""
@@ -34,6 +34,12 @@ def label(
     piece: Annotated[bool, typer.Option("--piece", help="First or inner piece of a word.")] = False,
     position: Annotated[bool, typer.Option("--position", help="Ranges of the position in the sequence.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Words between blanks, as spans of kind word.")] = False,
+    pos: Annotated[
+        str | None,
+        typer.Option(
+            "--pos", help="Part of speech by this spaCy pipeline: labels pos and pos_bilu.", show_default=False
+        ),
+    ] = None,
     kinds: Annotated[
         str | None,
         typer.Option("--kinds", help="Kind of each curve: rho1, trends, or both with a comma.", show_default=False),
@@ -63,11 +69,16 @@ def label(
             tokens = tokens.label(name)
     if words and "word" not in tokens.spans.kinds:
         tokens = tokens.words()
+    if pos is not None:
+        from curvewatch.corpus import part_of_speech
+
+        with progressing("tagging") as progress:
+            tokens = part_of_speech(tokens, pos, progress=progress).label(tokens)
     for name in (one.strip() for one in (kinds or "").split(",") if one.strip()):
         tokens = tokens.label(name, run.kinds(name).names)
     if tokens is run.tokens:
         raise typer.BadParameter(
-            "nothing to add: give --labels, --regex, --kind, --piece, --position, --words or --kinds."
+            "nothing to add: give --labels, --regex, --kind, --piece, --position, --words, --pos or --kinds."
         )
     run.annotate(tokens)
     spans = [f"{len(tokens.spans.of_kind(one)):,} spans of kind {one}" for one in tokens.spans.kinds]

@@ -4,11 +4,21 @@ Table of contents:
     count_ngrams: n-gram surprisals of the scored tokens, with the counts behind them.
     count_tokens: how often each token of the vocabulary occurs, for bands of frequency.
     NgramSurprisals, load_ngrams: what the first gives; its `save`, and how to read that.
+    part_of_speech, PartOfSpeech: the class of each token's word, by spaCy or any tagger.
     open_corpus: a text file, an .npy array of ids or a saved dataset, to be counted.
 """
 
 from curvewatch.corpus.files import open_corpus
 from curvewatch.corpus.ngrams import count_ngrams, count_tokens
+from curvewatch.corpus.part_of_speech import PartOfSpeech, part_of_speech
 from curvewatch.corpus.surprisals import NgramSurprisals, load_ngrams
 
-__all__ = ["NgramSurprisals", "count_ngrams", "count_tokens", "load_ngrams", "open_corpus"]
+__all__ = [
+    "NgramSurprisals",
+    "PartOfSpeech",
+    "count_ngrams",
+    "count_tokens",
+    "load_ngrams",
+    "open_corpus",
+    "part_of_speech",
+]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from curvewatch.errors import brief
 from curvewatch.tokens import text
-from curvewatch.tokens.originals import Originals, Scored
+from curvewatch.tokens.originals import Originals, Scored, every_token
 
 if TYPE_CHECKING:
     from curvewatch.tokens.tokenset import TokenSet
@@ -203,18 +203,13 @@ def _later_in_word(tokens: TokenSet, words: str) -> NDArray[np.int32]:
         pattern = re.compile(words)
     except re.error as error:
         raise ValueError(f"words={words!r}: not a regular expression ({error}).") from error
-    # One more token at the front of each sequence: position 0 is no place that a scored token can have.
-    places = np.arange(len(tokens.ids)) - np.repeat(tokens.starts[:-1], tokens.lengths)
-    sequence_I = np.repeat(np.arange(tokens.n_sequences), tokens.lengths)
-    scored = Scored(tokens.starts, sequence_I[places > 0].astype(np.int32), places[places > 0].astype(np.int32))
-    word_I = np.full(len(tokens.ids), -1, np.int64)
-    word_I[places > 0] = _word_of(originals, scored, pattern)
-    follows_I = np.zeros(len(tokens.ids), np.int32)
+    every = every_token(tokens.starts)
+    word_I, sequence_I = _word_of(originals, every, pattern), every.sequence_index
     same_I = (word_I[1:] == word_I[:-1]) & (word_I[1:] >= 0) & (sequence_I[1:] == sequence_I[:-1])
     # How long the stretch of one word goes on behind each token.
-    last_I = np.append(~same_I, True)
-    end_I = np.flatnonzero(last_I)[np.searchsorted(np.flatnonzero(last_I), np.arange(len(last_I)))]
-    follows_I[:] = end_I - np.arange(len(last_I))
+    last = np.flatnonzero(np.append(~same_I, True))
+    here_I = np.arange(len(word_I))
+    follows_I = (last[np.searchsorted(last, here_I)] - here_I).astype(np.int32)
     behind: NDArray[np.int32] = follows_I[tokens.starts[tokens.sequence_index] + tokens.position]
     return behind
 

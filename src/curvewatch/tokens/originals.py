@@ -29,6 +29,17 @@ class Scored(NamedTuple):
     position: NDArray[np.int32]
 
 
+def every_token(starts: NDArray[np.int64]) -> Scored:
+    """All tokens of all sequences, in their order.
+
+    Args:
+        starts: Where each sequence begins, and their end.
+    """
+    lengths = np.diff(starts)
+    position = np.arange(int(starts[-1])) - np.repeat(starts[:-1], lengths)
+    return Scored(starts, np.repeat(np.arange(len(lengths)), lengths).astype(np.int32), position.astype(np.int32))
+
+
 @dataclass(frozen=True, eq=False)
 class Originals:
     """The text of each sequence, and its tokens in it by the cover rule (`offsets`).
@@ -59,10 +70,10 @@ class Originals:
         return np.frombuffer(joined, "<u4")
 
     def ranges(self, tokens: Scored) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where each scored token begins and ends in its sequence's text, characters, both shape [N]."""
+        """Where each of these tokens begins and ends in its sequence's text, characters, both shape [N]."""
         at = tokens.starts[tokens.sequence_index] + tokens.position
-        ends_N = self.ends_I[at].astype(np.int64)
-        return self.ends_I[at - 1].astype(np.int64), ends_N  # position 0 is never scored
+        before_N = np.where(tokens.position > 0, self.ends_I[np.maximum(at - 1, 0)], 0)
+        return before_N.astype(np.int64), self.ends_I[at].astype(np.int64)
 
     def inked(self, tokens: Scored) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The same without the blanks at either side, which the cover rule gives to the token behind them.
