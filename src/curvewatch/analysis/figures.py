@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from curvewatch.analysis.by_label import LabelCurves, label_curves
+from curvewatch.analysis.by_label import label_curves
 from curvewatch.analysis.findings import CORRELATED, Findings, mean_known
 from curvewatch.analysis.frames import need
-from curvewatch.analysis.style import CHANCE, DIVERGING, run_colour
+from curvewatch.analysis.style import CHANCE, DIVERGING, plain_text, run_colour, steps_axis
 from curvewatch.analysis.summary import QUANTILES
+from curvewatch.analysis.unit_figures import draw_items, draw_label, draw_label_accuracy
 from curvewatch.analysis.units import Units
 from curvewatch.tokens.names import unique_names
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     # A curve draws itself with what is here.
     from curvewatch.analysis.curve import TokenCurve
 
-MOST_GROUPS = 6
 WIDTH = 3.3  # inches: a column of a two-column page
 STYLE = {
     "font.size": 8,
@@ -74,11 +75,11 @@ def curve_figure(curve: TokenCurve) -> Figure:
         age = curve.measures["age_of_acquisition"]
         if curve.measures["acquisition_status"] == "learned":
             axes.plot(10**age, curve.measures["acquisition_threshold"], "o", mfc="white", mec=run_colour(0), ms=5)
-        _steps_axis(axes)
+        steps_axis(axes)
         axes.set_ylabel("surprisal (bits)")
         axes.set_ylim(bottom=0)
         before = " ".join(curve.token.context.split())[-48:]
-        axes.set_title(_plain(f"…{before}⟦{curve.token.target}⟧"), loc="left", fontsize=7)
+        axes.set_title(plain_text(f"…{before}⟦{curve.token.target}⟧"), loc="left", fontsize=7)
 
     return drawn(draw, (WIDTH * 1.3, 2.3))
 
@@ -88,8 +89,9 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
 
     Args:
         findings: Of one run or several.
-        name: One of `FIGURES`; "label:NAME": mean surprisal of the tokens with each value of a label; "items:KIND":
-            the share of pairs or questions that are right (both of the first run).
+        name: One of `FIGURES`; of the first run also "label:NAME": mean surprisal of the tokens with each value of a
+            label; "accuracy:NAME": how many of them are the model's first choice; "items:KIND": the share of pairs or
+            questions that are right.
 
     Raises:
         ImportError: Without matplotlib.
@@ -97,14 +99,22 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
     """
     # With step 0 alone, or nothing, there is no axis of steps to draw on.
     empty = all((one.moment.steps_T <= 0).all() for one in findings.runs)
-    if name.startswith("label:"):
-        (curves,) = label_curves(findings.runs[0].moment, [name.removeprefix("label:")])
-        return drawn(_nothing if empty else lambda figure: _label(figure, findings, curves), (WIDTH, 2.2))
+    if name.startswith(("label:", "accuracy:")):
+        what, _, label = name.partition(":")
+        (curves,) = label_curves(findings.runs[0].moment, [label])
+        of_label = partial(
+            draw_label if what == "label" else draw_label_accuracy,
+            steps_T=findings.runs[0].moment.steps_T,
+            curves=curves,
+        )
+        return drawn(_nothing if empty else of_label, (WIDTH, 2.2))
     if name.startswith("items:"):
         units = Units(findings.runs[0].run, name.removeprefix("items:"))
-        return drawn(_nothing if empty else lambda figure: _items(figure, units), (WIDTH, 2.2))
+        return drawn(_nothing if empty else lambda figure: draw_items(figure, units), (WIDTH, 2.2))
     if name not in FIGURES:
-        raise ValueError(f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, label:NAME and items:KIND.")
+        raise ValueError(
+            f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, label:NAME, accuracy:NAME and items:KIND."
+        )
     if name == "cross_run" and findings.comparison is None:
         raise ValueError(
             "name='cross_run': it compares runs. Give several of one token set: run.plot('cross_run', other)."
@@ -168,16 +178,6 @@ def _nothing(figure: Any) -> None:
     figure.text(0.5, 0.5, "no observation after step 0", ha="center", va="center", color=CHANCE)
 
 
-def _steps_axis(axes: Any) -> None:
-    axes.set_xscale("log")
-    axes.set_xlabel("training step")
-
-
-def _plain(text: str) -> str:
-    """Text in which matplotlib sees no formulas."""
-    return text.replace("$", r"\$").replace("⟦", "[").replace("⟧", "]")
-
-
 def _legend(axes: Any, findings: Findings) -> None:
     if len(findings.runs) > 1 and axes.get_legend_handles_labels()[0]:
         axes.legend()
@@ -197,40 +197,7 @@ def _surprisal(figure: Any, findings: Findings) -> None:
     axes.axhline(findings.runs[0].run.chance, color=CHANCE, lw=0.8, ls=(0, (4, 3)))
     axes.set_ylabel("surprisal (bits)")
     axes.set_ylim(bottom=0)
-    _steps_axis(axes)
-    axes.legend()
-
-
-def _label(figure: Any, findings: Findings, curves: LabelCurves) -> None:
-    axes, steps_T = figure.subplots(), findings.runs[0].moment.steps_T
-    after = steps_T > 0
-    for v, value in enumerate(curves.values):
-        label = _plain(f"{value} ({curves.sizes_V[v]:,})")
-        axes.plot(steps_T[after], curves.mean_TV[after, v], color=run_colour(v), label=label)
-    axes.set_ylabel("surprisal (bits)")
-    axes.set_ylim(bottom=0)
-    axes.set_title(_plain(curves.name), loc="left")
-    _steps_axis(axes)
-    axes.legend()
-
-
-def _items(figure: Any, units: Units) -> None:
-    axes, items = figure.subplots(), units.items
-    after = units.steps_T > 0
-    groups = [group for group in dict.fromkeys(items.group) if group]
-    shown: dict[str, Any] = {f"all ({len(items):,})": items.accuracy()}
-    if len(groups) > 1:
-        for group in sorted(groups, key=lambda group: -items.group.count(group))[:MOST_GROUPS]:
-            shown[f"{group} ({items.group.count(group):,})"] = items.accuracy(group=group)
-    axes.axhline(100 * items.chance, color=CHANCE, lw=0.8, ls=(0, (4, 3)))
-    for k, (label, share_T) in enumerate(shown.items()):
-        axes.plot(
-            units.steps_T[after], 100 * share_T[after], color=run_colour(k), label=_plain(label), lw=1 if k else 1.8
-        )
-    axes.set_ylabel("right (% of items)")
-    axes.set_ylim(0, 101)
-    axes.set_title(_plain(units.kind), loc="left")
-    _steps_axis(axes)
+    steps_axis(axes)
     axes.legend()
 
 
@@ -241,7 +208,7 @@ def _accuracy(figure: Any, findings: Findings) -> None:
         accuracy = one.summary.accuracy_T[after]
         axes.plot(one.summary.steps_T[after], 100 * accuracy, color=run_colour(index), label=one.name)
     axes.set_ylabel("top-1 accuracy (%)")
-    _steps_axis(axes)
+    steps_axis(axes)
     _legend(axes, findings)
 
 
@@ -252,7 +219,7 @@ def _acquisition(figure: Any, findings: Findings) -> None:
         axes.plot(10**x, 100 * share, color=run_colour(index), label=one.name)
     axes.set_ylabel("tokens acquired (%)")
     axes.set_ylim(0, 100)
-    _steps_axis(axes)
+    steps_axis(axes)
     _legend(axes, findings)
 
 
@@ -311,7 +278,7 @@ def _cross_run(figure: Any, findings: Findings) -> None:
     axes.plot(cross.steps_S[after], findings.comparison.step_correlation()[after], color="0.2")
     axes.set_ylabel("correlation of surprisal")
     axes.set_ylim(top=1)
-    _steps_axis(axes)
+    steps_axis(axes)
 
 
 FIGURES: dict[str, tuple[Callable[[Any, Findings], None], tuple[float, float]]] = {
