@@ -109,6 +109,22 @@ def test_facts_are_followed(text: str, tmp_path: Path) -> None:
     assert found.effects("answer", window=20)["complete"].all(), "each step around an exposure was scored"
 
 
+def test_a_masked_model_is_followed(text: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(text)
+    command = [sys.executable, str(ROOT / "examples/masked_watch.py"), "--text", "text.txt", "--max-steps", "30",
+               "--n-tokens", "80", "--width", "32", "--output-dir", "out"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    own, control = (open_run(tmp_path / "out/masked.h5", name) for name in ("eval", "control"))
+    assert own.tokens.objective == control.tokens.objective == "masked"
+    assert set(own.tokens.labels["pos"].values) & {"determiner", "open class"}
+    assert f"last row: {np.mean(own.surprisal[-1]):.2f} bits behind a mask" in done.stdout
+    assert (tmp_path / "out/masked-accuracy.png").stat().st_size > 0
+    assert "set 'eval': a masked model is fed 80 rows of up to 32 tokens" in done.stderr
+
+
 def check_wandb(folder: Path, wandb_run: Path) -> None:
     """Everything that the settings ask for has arrived, under documented keys, and the pages are there."""
     history = rows(folder)

@@ -16,10 +16,15 @@ def test_transitions_by_hand() -> None:
     assert base.lost_N.tolist() == [True, False, False, False]
     assert base.gained_N.tolist() == [False, False, True, False]
     assert not base.regained_N.any()
+    assert base.shares()["accuracy_lost_share"] == 0, "one of two lost, one gained"
     base.update(np.array([1.0, 1.0, 3.0, np.inf]), np.array([True, False, False, False]))
     assert base.regained_N.tolist() == [True, False, False, False], "it was lost, and came back"
     assert base.lost_N.tolist() == [False, True, False, False]
     assert not base.gained_N.any(), "gained and lost again is neither now"
+    assert base.shares()["accuracy_lost_share"] == 0.5
+    base.update(np.array([1.0, 1.0, 3.0, 1.0]), np.array([True, True, True, True]))
+    assert base.shares()["accuracy_lost_share"] == -0.5, "it grew by half"
+    assert np.isnan(base.shares(np.array([False, False, True, False]))["accuracy_lost_share"]), "there was none to lose"
 
 
 def test_the_first_observation_as_the_base() -> None:
@@ -69,6 +74,7 @@ def test_what_is_not_finite_is_neither_lost_nor_gained() -> None:
     assert base.gained_N.tolist() == [False, False, False, True]
     assert base.shares() == {
         "change_mean": 0.75, "worse_share": 0.5, "lost_share": 0.5, "gained_share": 0.5, "regained_share": 0.0,
+        "accuracy_lost_share": 0.0,
     }  # fmt: skip
     assert base.shares(np.array([False, True, True, False])) == {}
     base.update(np.full(4, np.nan), np.zeros(4, bool))

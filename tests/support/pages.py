@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .tokenizers import bert_with_edges, t5_with_end
+
 CONTEXT = 128
 STEPS = 40
 NOUNS = [
@@ -149,6 +151,8 @@ def names() -> dict[str, Any]:
     return {
         "curvewatch": curvewatch,
         "tokenizer": tokenizer,
+        "bert_tokenizer": bert_with_edges(),
+        "t5_tokenizer": t5_with_end(),
         "tokens": curvewatch.TokenSet.load("tokens.npz"),
         "model": model,
         "train_dataset": train_dataset,

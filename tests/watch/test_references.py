@@ -266,6 +266,10 @@ def test_kl_is_exact(boundary: bool, tmp_path: Path) -> None:
     run = open_run(tmp_path / "curves.h5")
     assert run.base_kl is not None
     assert run.against().by().loc["all tokens", "kl"] == pytest.approx(run.base_kl[-1].mean(), rel=1e-5)
+    last = logged[int(run.steps[-1])]
+    for what in ("accuracy_lost", "lost", "worse"):
+        found = run.against().by().loc["all tokens", what]
+        assert found == pytest.approx(last[f"curvewatch/eval/base/{what}_share"]), what
     for t, step in enumerate(run.steps.tolist()):
         model = PlainLM()
         model.load_state_dict(copies[step])

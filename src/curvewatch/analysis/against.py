@@ -39,6 +39,7 @@ class Against:
         lost_share_T: Share of tokens that were the base's first choice and are not the model's; NaN if not known.
         gained_share_T: Share of tokens that were not, and are.
         regained_share_T: Share of tokens that were lost at an earlier observation and are right again.
+        accuracy_lost_share_T: Share of the base's accuracy that is gone; below 0 where it grew.
         change_N: At the last step, bits.
         lost_N: At the last step.
         gained_N: At the last step.
@@ -55,6 +56,7 @@ class Against:
     lost_share_T: NDArray[np.float64]
     gained_share_T: NDArray[np.float64]
     regained_share_T: NDArray[np.float64]
+    accuracy_lost_share_T: NDArray[np.float64]
     change_N: NDArray[np.float64]
     lost_N: NDArray[np.bool_]
     gained_N: NDArray[np.bool_]
@@ -74,7 +76,8 @@ class Against:
         """A pandas DataFrame of the last step: one row for all tokens, or for each value of a label.
 
         Columns: tokens, base_surprisal and change (bits, means), worse, lost, gained, regained (shares of the row's
-        tokens whose change is known), and kl (bits, mean) where it was measured. Needs `curvewatch[analysis]`.
+        tokens whose change is known), accuracy_lost (share of the base's accuracy), and kl (bits, mean) where it was
+        measured. Needs `curvewatch[analysis]`.
 
         Args:
             label: Of the token set; None for all tokens.
@@ -98,6 +101,10 @@ class Against:
             truths |= {"lost": self.lost_N[chosen_N], "gained": self.gained_N[chosen_N],
                        "regained": self.regained_N[chosen_N]}  # fmt: skip
         shares = {name: float(truth[known].mean()) if known.any() else float("nan") for name, truth in truths.items()}
+        if "lost" in truths:
+            right = np.count_nonzero(self._right_before_N()[chosen_N][known])
+            gone = np.count_nonzero(truths["lost"][known]) - np.count_nonzero(truths["gained"][known])
+            shares["accuracy_lost"] = gone / right if right else float("nan")
         return {
             "tokens": int(np.count_nonzero(chosen_N)),
             "base_surprisal": float(np.mean(self.base_surprisal_N[chosen_N], dtype=np.float64)),
@@ -105,6 +112,11 @@ class Against:
             **shares,
             **({"kl": float(np.nanmean(self.kl_N[chosen_N]))} if self.kl_N is not None else {}),
         }
+
+    def _right_before_N(self) -> NDArray[np.bool_]:
+        """The base's first choices: those of now, but for what was lost and gained."""
+        now_N = self.run.correct[int(np.searchsorted(self.run.steps, self.steps_T[-1]))]
+        return np.asarray((now_N | self.lost_N) & ~self.gained_N, bool)
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame: one row a token, with its text, the base's surprisal and the change."""
@@ -175,7 +187,7 @@ def against(run: Reader, base: Reader | Reference | None = None) -> Against:
             shares.append(_shares(state))
     moment.check()
     first = 1 if reference.name == FIRST else 0
-    change_T, worse_T, lost_T, gained_T, regained_T = np.array(shares, np.float64).reshape(-1, 5)[first:].T
+    change_T, worse_T, lost_T, gained_T, regained_T, gone_T = np.array(shares, np.float64).reshape(-1, 6)[first:].T
     assert state.surprisal_N is not None
     nobody = np.zeros(run.n_tokens, bool)
     lost_N, gained_N, regained_N = (
@@ -190,6 +202,7 @@ def against(run: Reader, base: Reader | Reference | None = None) -> Against:
         lost_share_T=lost_T,
         gained_share_T=gained_T,
         regained_share_T=regained_T,
+        accuracy_lost_share_T=gone_T,
         change_N=state.change_N,
         lost_N=lost_N,
         gained_N=gained_N,
@@ -262,5 +275,12 @@ def _shares(state: AgainstBase) -> tuple[float, ...]:
     found = state.shares()
     return tuple(
         found.get(name, float("nan"))
-        for name in ("change_mean", "worse_share", "lost_share", "gained_share", "regained_share")
+        for name in (
+            "change_mean",
+            "worse_share",
+            "lost_share",
+            "gained_share",
+            "regained_share",
+            "accuracy_lost_share",
+        )
     )

@@ -107,7 +107,7 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
             steps_T=findings.runs[0].moment.steps_T,
             curves=curves,
         )
-        return drawn(_nothing if empty else of_label, (WIDTH, 2.2))
+        return drawn(_nothing if empty else of_label, (1.4 * WIDTH, 2.4))
     if name.startswith("items:"):
         units = Units(findings.runs[0].run, name.removeprefix("items:"))
         return drawn(_nothing if empty else lambda figure: draw_items(figure, units), (WIDTH, 2.2))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.analysis.by_label import LabelCurves
-from curvewatch.analysis.style import CHANCE, plain_text, run_colour, steps_axis
+from curvewatch.analysis.style import CHANCE, RUN_COLOURS, plain_text, run_colour, steps_axis
 from curvewatch.analysis.units import Units
 
 MOST_GROUPS = 6
@@ -16,30 +16,29 @@ MOST_GROUPS = 6
 
 def draw_label(figure: Any, steps_T: NDArray[np.int64], curves: LabelCurves) -> None:
     """Mean surprisal of the tokens with each value of a label."""
-    axes = figure.subplots()
-    after = steps_T > 0
-    for v, value in enumerate(curves.values):
-        label = plain_text(f"{value} ({curves.sizes_V[v]:,})")
-        axes.plot(steps_T[after], curves.mean_TV[after, v], color=run_colour(v), label=label)
-    axes.set_ylabel("surprisal (bits)")
-    axes.set_ylim(bottom=0)
-    axes.set_title(plain_text(curves.name), loc="left")
-    steps_axis(axes)
-    axes.legend()
+    _lines(figure, steps_T, curves, curves.mean_TV, "surprisal (bits)")
 
 
 def draw_label_accuracy(figure: Any, steps_T: NDArray[np.int64], curves: LabelCurves) -> None:
     """The share of them that are the model's first choice."""
-    axes = figure.subplots()
-    after = steps_T > 0
-    for v, value in enumerate(curves.values):
-        label = plain_text(f"{value} ({curves.sizes_V[v]:,})")
-        axes.plot(steps_T[after], 100 * curves.accuracy_TV[after, v], color=run_colour(v), label=label)
-    axes.set_ylabel("top-1 accuracy (%)")
+    _lines(figure, steps_T, curves, 100 * curves.accuracy_TV, "top-1 accuracy (%)")
+
+
+def _lines(
+    figure: Any, steps_T: NDArray[np.int64], curves: LabelCurves, shown_TV: NDArray[np.float64], what: str
+) -> None:
+    """A line a value, named beside the axes in the order in which the lines end."""
+    axes, after = figure.subplots(), steps_T > 0
+    order = np.argsort(-np.nan_to_num(shown_TV[-1], nan=-np.inf), kind="stable")
+    for v in order.tolist():
+        label = plain_text(f"{curves.values[v]} ({curves.sizes_V[v]:,})")
+        dashes = "-" if v < len(RUN_COLOURS) else (0, (3, 1.5))  # the colours begin anew
+        axes.plot(steps_T[after], shown_TV[after, v], color=run_colour(v), ls=dashes, label=label)
+    axes.set_ylabel(what)
     axes.set_ylim(bottom=0)
     axes.set_title(plain_text(curves.name), loc="left")
     steps_axis(axes)
-    axes.legend()
+    figure.legend(loc="outside right upper")
 
 
 def draw_items(figure: Any, units: Units) -> None:

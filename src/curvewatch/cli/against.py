@@ -10,7 +10,7 @@ import typer
 from curvewatch.cli.common import RunPath, SetName, check_csv, guarded, note, opened, out, plain
 from curvewatch.cli.look import print_table
 
-COLUMNS = ("tokens", "base_surprisal", "change", "worse", "lost", "gained", "regained", "kl")
+COLUMNS = ("tokens", "base_surprisal", "change", "worse", "lost", "gained", "regained", "accuracy_lost", "kl")
 ITEM_COLUMNS = ("items", "base_accuracy", "accuracy", "lost", "gained", "lost_beyond_chance", "gained_beyond_chance")
 
 

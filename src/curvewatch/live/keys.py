@@ -86,6 +86,7 @@ BASE_METRICS = {
     "base/lost_share": ("share", "of tokens that were the base's first choice and are not the model's now"),
     "base/gained_share": ("share", "of tokens that were not the base's first choice and are the model's now"),
     "base/regained_share": ("share", "of tokens that were lost at an earlier observation and are right again"),
+    "base/accuracy_lost_share": ("share", "of the base's accuracy that is gone; below 0 where it grew"),
     "base/kl_mean": ("bit", "divergence of the model's predictions from the base's, mean over tokens (with kl)"),
     "label/<label>/<value>/base_kl_mean": ("bit", "the same of the tokens with one value of a label"),
     "label/<label>/<value>/base_change_mean": ("bit", "the same of the tokens with one value of a label"),

@@ -3,7 +3,9 @@
 *Lost* is right in the base and wrong now (a 1 -> 0 transition), *gained* the reverse, *regained* was lost at an earlier
 observation and is right now. Change is surprisal now less that of the base, in bits; with the base's sign turned and
 another name it is the excess loss of Rho-1 (Lin et al. 2024). Transitions by item follow Harmon et al. (2025), "Mapping
-Post-Training Forgetting in Language Models at Scale". Suffix: N tokens (or items).
+Post-Training Forgetting in Language Models at Scale". The share of accuracy that is gone is what Luo et al. (2023), "An
+Empirical Study of Catastrophic Forgetting in Large Language Models During Continual Fine-tuning", average over tasks
+and stages. Suffix: N tokens (or items).
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ class AgainstBase:
 
         Returns:
             `change_mean` in bits, `worse_share`, and where the base's first choices are known `lost_share`,
-            `gained_share`, `regained_share`: of the tokens whose change is known. Empty if there is none.
+            `gained_share`, `regained_share`: of the tokens whose change is known. `accuracy_lost_share`: of the base's
+            accuracy, below 0 where it grew; NaN where the base has none. Empty if there is no token.
         """
         known_N = np.isfinite(self.change_N)
         if chosen_N is not None:
@@ -91,9 +94,11 @@ class AgainstBase:
         }
         if self.knows_correct:
             states = {"lost": self.lost_N, "gained": self.gained_N, "regained": self.regained_N}
-            found |= {
-                f"{name}_share": float(np.count_nonzero(truth_N & known_N) / n) for name, truth_N in states.items()
-            }
+            counts = {name: np.count_nonzero(truth_N & known_N) for name, truth_N in states.items()}
+            found |= {f"{name}_share": float(count / n) for name, count in counts.items()}
+            right = int(np.count_nonzero(self.correct_N & known_N))
+            gone = int(counts["lost"]) - int(counts["gained"])
+            found["accuracy_lost_share"] = gone / right if right else float("nan")
         return found
 
 

@@ -80,8 +80,8 @@ class MaskedBatches:
         )
 
 
-def batches_of(tokens: TokenSet, batch_size: int) -> Batches | MaskedBatches:
-    """A set's batches, as its objective has them."""
+def batches_of(tokens: TokenSet, batch_size: int, *, boundary: bool = True) -> Batches | MaskedBatches:
+    """A set's batches, as its objective has them; with the places behind its tokens, if it needs them and may."""
     if tokens.masking is not None:
         return MaskedBatches(tokens, batch_size)
-    return Batches(tokens, batch_size, boundary=tokens.annotations.boundary is not None)
+    return Batches(tokens, batch_size, boundary=boundary and tokens.annotations.boundary is not None)

@@ -93,7 +93,7 @@ def _survey_batch(model: nn.Module, tokens: TokenSet) -> Batch:
     embeddings = input_embeddings(model)
     vocabulary = getattr(embeddings, "num_embeddings", None) or tokens.vocab_size or int(tokens.ids.max()) + 1
     positions = SURVEY_LOGITS // vocabulary
-    batches = batches_of(tokens, 1)
+    batches = batches_of(tokens, 1, boundary=False)
     width = max(8, min(SURVEY_TOKENS, tokens.context - 1, positions // 2))
     rows = batches.rows[: max(2, min(SURVEY_SEQUENCES, positions // width))]
     batch = batches.of_rows(rows, device_of(model), width=width)
