@@ -176,6 +176,9 @@ def test_events_are_marked_and_listed(page: Browser, made: Path, tmp_path: Path)
     assert all(item.startswith(str(event)) for item, event in zip(items, events, strict=True))
     marks = page.run("return document.getElementById('plot-surprisal').layout.shapes.slice(1).map(s => s.x0)")
     assert marks == [event.event.step for event in events]
+    above, below = eventful.plot("events").axes
+    assert [line.get_xdata()[0] for line in above.get_lines()[1:]] == [event.event.step for event in events]
+    assert len(below.collections) == len(events)
     page.click("#event-list button")
     assert f"token #{events[0].examples(1)[0]}," in page.run("return document.getElementById('facts').textContent")
     assert page.console() == []

@@ -154,7 +154,7 @@ def test_report_and_figures(made: Path, tmp_path: Path) -> None:
     result = call("figures", made / "run1.h5", made / "run2.h5", "-o", tmp_path / "f", "--formats", "pdf")
     names = {Path(line).name for line in result.stdout.split()}
     assert names == {f"{n}.pdf" for n in (
-        "surprisal", "accuracy", "acquisition", "distributions", "dataset_map", "correlations", "cross_run"
+        "surprisal", "accuracy", "acquisition", "distributions", "dataset_map", "events", "correlations", "cross_run"
     )}  # fmt: skip
 
 

@@ -55,6 +55,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"refit_every": 0}, ValueError, "refit_every=0"),
     ({"refit_every": 1.5}, TypeError, "refit_every=1.5"),
     ({"bands": 1}, ValueError, "bands=1"),
+    ({"trends_from": -1}, ValueError, "trends_from=-1"),
+    ({"trends_from": 2.5}, ValueError, "trends_from=2.5"),
     ({"bands": 99}, ValueError, "bands=99"),
     ({"table_rows": -1}, ValueError, "table_rows=-1"),
     ({"watched": 1000}, ValueError, "watched=1000"),
@@ -361,3 +363,27 @@ def test_a_watch_that_is_forgotten_leaves_no_thread_behind(path: Path, monkeypat
         thread.join(20)
         assert not thread.is_alive(), thread.name
     release(str(path))
+
+
+def test_trends_live_are_those_of_the_file(path: Path) -> None:
+    sink, live = Sink(), Live(trends_from=3, smoothed=False)
+    watch = Watch(random_tokens(), path, schedule=1, max_steps=9, live=live)
+    watch.start(PlainLM(), sinks=[sink])
+    for step in range(7):
+        watch.observe(PlainLM(seed=step % 3), step)
+    watch.close()
+    # Resumed, it goes on from the rows that the file has.
+    watch = Watch(random_tokens(), path, schedule=1, max_steps=9, live=live)
+    watch.start(PlainLM(), 6, sinks=[sink])
+    for step in range(7, 10):
+        watch.observe(PlainLM(seed=step % 3), step)
+    watch.finish(PlainLM(), 9)
+    run = open_run(path)
+    expected = run.kinds("trends", from_step=3).shares
+    shown: dict[int, dict[str, float]] = {}
+    for step, metrics in sink.shown:
+        shown.setdefault(step, {}).update(metrics.scalars)
+    for name in ("upward", "downward", "stagnated", "unclassified"):
+        assert shown[9][f"curvewatch/eval/kind/{name}_share"] == pytest.approx(expected[name])
+        assert f"curvewatch/eval/kind/{name}_share" not in shown[4]
+    assert unknown(shown[9]) == set()

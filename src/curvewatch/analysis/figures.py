@@ -1,6 +1,6 @@
 """The figures of the paper, of one run or several, as PDF, PNG or SVG: single-column width, small serif-free type.
 
-matplotlib's object interface is used throughout, so no window opens and no global state changes.
+matplotlib's object interface is used: no window opens, no global state changes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from curvewatch.analysis.by_label import label_curves
+from curvewatch.analysis.event_figure import draw_events
 from curvewatch.analysis.findings import CORRELATED, Findings, mean_known
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.style import CHANCE, DIVERGING, plain_text, run_colour, steps_axis
@@ -287,6 +288,7 @@ FIGURES: dict[str, tuple[Callable[[Any, Findings], None], tuple[float, float]]] 
     "acquisition": (_acquisition, (WIDTH, 2.2)),
     "distributions": (_distributions, (2 * WIDTH, 2.2)),
     "dataset_map": (_map, (WIDTH, 2.6)),
+    "events": (draw_events, (1.4 * WIDTH, 3.0)),
     "correlations": (_correlations, (WIDTH, 3.0)),
     "cross_run": (_cross_run, (WIDTH, 2.2)),
 }

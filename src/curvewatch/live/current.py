@@ -20,7 +20,7 @@ from curvewatch.live.resemblance import NgramResemblance
 from curvewatch.measures.events import EventDetector
 from curvewatch.measures.forgetting import ThresholdForgetting, Top1Forgetting
 from curvewatch.measures.frequency import TargetTypes
-from curvewatch.measures.kinds import RunningRho1
+from curvewatch.measures.kinds import RunningRho1, RunningTrends
 from curvewatch.observation import Observation
 from curvewatch.tokens.annotations import bits_per_byte, why_no_bits_per_byte
 from curvewatch.tokens.tokenset import TokenSet
@@ -41,6 +41,7 @@ class LiveMetrics:
         n_bands: Frequency bands.
         ngram_surprisal_nN: Surprisal of n-gram models for n = 1, 2, ..., bits, shape [n, N]; None for none.
         tokens: The set itself, for metrics of what its tokens mean (bytes, labels, spans); None for none.
+        trends_from: Step from which on trends are told, at 48 bytes a token; None for none.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LiveMetrics:
         n_bands: int = 3,
         ngram_surprisal_nN: ArrayLike | None = None,
         tokens: TokenSet | None = None,
+        trends_from: int | None = None,
     ) -> None:
         self.chance = chance
         self.top1 = Top1Forgetting(n_tokens)
@@ -62,6 +64,7 @@ class LiveMetrics:
         self._ngrams = NgramResemblance(ngram_surprisal_nN) if ngram_surprisal_nN is not None else None
         self.events = EventDetector(n_tokens)
         self._kinds = RunningRho1(n_tokens)
+        self._trends = RunningTrends(n_tokens, trends_from) if trends_from is not None else None
         self._labels = LabelMetrics(tokens.labels) if tokens is not None and tokens.labels else None
         self._spans = SpanMetrics(tokens.spans, chance) if tokens is not None and len(tokens.spans) else None
         notes = tokens.annotations if tokens is not None else None
@@ -89,6 +92,8 @@ class LiveMetrics:
         self.threshold.update(step, observation.surprisal_bits)
         self.last_event = self.events.update(step, observation.surprisal_bits)
         self._kinds.update(observation.surprisal_bits)
+        if self._trends is not None:
+            self._trends.update(step, observation.surprisal_bits)
         if self._spans is not None:
             self._spans.advance(step, observation)
         if self._against is not None:
@@ -137,6 +142,8 @@ class LiveMetrics:
                 "jumped_down_share": self.events.down_share,
             }
         scalars |= {f"kind/{KINDS[name]}_share": share for name, share in self._kinds.shares().items()}
+        if self._trends is not None:
+            scalars |= {f"kind/{name}_share": share for name, share in self._trends.shares().items()}
         if self.bands is not None and counts_D is not None and counts_D.any():
             scalars |= self.bands.update(counts_D, y_N, self.threshold.acquired_N, forgotten_N)
         if self._text is not None:

@@ -79,6 +79,13 @@ KIND_METRICS = {
     "kind/low_share": ("share", "of tokens with neither that are at or below the mean of all now (L->L)"),
     "kind/high_share": ("share", "of tokens with neither that are above it (H->H)"),
 }
+# From the third observation on behind `trends_from`: the trends of Xia et al.
+TREND_METRICS = {
+    "kind/downward_share": ("share", "of tokens whose perplexity falls (p < 0.05) from `trends_from` on (Xia et al.)"),
+    "kind/upward_share": ("share", "of tokens whose perplexity rises"),
+    "kind/stagnated_share": ("share", "of tokens with neither that stay within 5 % of their mean"),
+    "kind/unclassified_share": ("share", "of all others"),
+}
 # Of sets with a reference: against a base model, which may be the run's own first row.
 BASE_METRICS = {
     "base/change_mean": ("bit", "surprisal now less that of the base, mean over tokens"),
@@ -169,6 +176,7 @@ SET_KEYS = {
     **TEXT_SET_METRICS,
     **EVENT_METRICS,
     **KIND_METRICS,
+    **TREND_METRICS,
     **BAND_METRICS,
     **LABEL_METRICS,
     **SPAN_METRICS,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from curvewatch.errors import brief
+from curvewatch.measures.kinds.trends import check_scipy
 from curvewatch.portable import arrived, leaving
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Live:
             "adapters off": exact, at the price of a forward pass of the base for each of the model's.
         dropout_passes: Also measure how far each token's surprisal spreads over so many further passes with the model's
             dropout layers switched on, at least 2 (Monte Carlo dropout; each costs as much as the row itself). 0: not.
+        trends_from: Also follow the trend of each token's perplexity (Xia et al. 2023) from this step on; None: not.
         exposures: Passages to be found in what is trained on; when each occurred goes into the file.
         batches: Remember what was trained on between two rows, by a fingerprint of each sequence (8 to 24 bytes of the
             file each); a text is the name of the batch's own column of the sequences' numbers, which is kept as well.
@@ -75,6 +77,7 @@ class Live:
     reference: Any = None
     kl: bool = False
     dropout_passes: int = 0
+    trends_from: int | None = None
     exposures: Passages | None = None
     batches: bool | str = False
     batch_ids: Callable[[Any], Any] | None = None
@@ -97,6 +100,11 @@ class Live:
                 raise TypeError(f"{name}={value!r}: a whole number is expected.")
             if value < least or (most is not None and value > most):
                 raise ValueError(f"{name}={value}: from {least} on" + (f" to {most}." if most is not None else "."))
+        start = self.trends_from
+        if start is not None and (isinstance(start, bool) or not isinstance(start, int) or start < 0):
+            raise ValueError(f"trends_from={start!r}: a step is expected, from 0 on, or None.")
+        if start is not None:
+            check_scipy()
         passes = self.dropout_passes
         if isinstance(passes, bool) or not isinstance(passes, int) or passes == 1 or passes < 0:
             raise ValueError(f"dropout_passes={passes!r}: 2 passes or more have a spread; 0 for none.")

@@ -41,6 +41,7 @@ class _OfSet:
         self.current = LiveMetrics(
             len(tokens), chance, max_steps,
             types=given.types, n_bands=live.bands, ngram_surprisal_nN=given.ngram_surprisal_nN, tokens=tokens,
+            trends_from=live.trends_from,
         )  # fmt: skip
         counts_D = given.corpus_count_D
         counts_N = counts_D[given.types.index_N] if counts_D is not None else None

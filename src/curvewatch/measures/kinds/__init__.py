@@ -6,7 +6,7 @@ both papers had checkpoints at equal distances, which scored steps mostly have n
 
 from curvewatch.measures.kinds.axis import AXES
 from curvewatch.measures.kinds.rho1 import RHO1, Rho1Classes, rho1_classes
-from curvewatch.measures.kinds.running import RunningRho1
+from curvewatch.measures.kinds.running import RunningRho1, RunningTrends
 from curvewatch.measures.kinds.spectrum import Spectrum, learning_time_spectrum
 from curvewatch.measures.kinds.trends import TRENDS, TrendClasses, trend_classes
 
@@ -16,6 +16,7 @@ __all__ = [
     "TRENDS",
     "Rho1Classes",
     "RunningRho1",
+    "RunningTrends",
     "Spectrum",
     "TrendClasses",
     "learning_time_spectrum",

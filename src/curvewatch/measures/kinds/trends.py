@@ -9,6 +9,7 @@ Suffixes: T rows from the first on, N tokens, n of a block.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -69,10 +70,7 @@ def trend_classes(
         ValueError: If fewer than three rows are left, shapes don't fit, or there is no such axis.
         ImportError: Without scipy (`curvewatch[analysis]`).
     """
-    try:
-        from scipy.stats import t as student
-    except ImportError as error:
-        raise ImportError("trend_classes needs scipy: pip install 'curvewatch[analysis]'.") from error
+    check_scipy()
     curves_TN = blocks.as_curves(surprisal_TN)
     steps_T = blocks.check_curves(curves_TN, steps)
     start = int(np.searchsorted(steps_T, from_step, side="left"))
@@ -95,18 +93,52 @@ def trend_classes(
             slope_n = u_T @ ratio_Tn / spread
             residual_Tn = ratio_Tn - ratio_Tn.mean(axis=0) - u_T[:, None] * slope_n
             error_n = np.sqrt(np.square(residual_Tn).sum(axis=0) / (t - 2) / spread)
-            p_n = 2 * student.sf(np.abs(slope_n) / error_n, t - 2)
-            # A perfect line has no error: it is significant, unless it is flat.
-            p_n = np.where(error_n == 0, np.where(slope_n == 0, 1.0, 0.0), p_n)
-            mean_n = bits_Tn.mean(axis=0)
-            near_n = np.ones(bits_Tn.shape[1], bool)
-            for end in (0, -1):
-                near_n &= np.abs(np.exp2(bits_Tn[end] - mean_n) - 1) <= WITHIN
         known_n = np.isfinite(bits_Tn).all(axis=0) & np.isfinite(slope_n)
-        code_n = np.where(near_n, TRENDS.index("stagnated"), TRENDS.index("unclassified"))
-        sure_n = p_n < SIGNIFICANT
-        code_n[sure_n & (slope_n > 0)] = TRENDS.index("upward")
-        code_n[sure_n & (slope_n < 0)] = TRENDS.index("downward")
+        code_n, p_n = sorted_by(slope_n, error_n, t, bits_Tn[0], bits_Tn[-1], bits_Tn.mean(axis=0))
         codes_N[tokens] = np.where(known_n, code_n, UNKNOWN)
         slope_N[tokens], p_N[tokens] = np.where(known_n, slope_n, np.nan), np.where(known_n, p_n, np.nan)
     return TrendClasses(codes_N, slope_N, p_N, axis, float(steps_T[start:][rows][0]))
+
+
+def sorted_by(
+    slope_n: NDArray[np.float64],
+    error_n: NDArray[np.float64],
+    n_rows: int,
+    first_n: NDArray[np.floating],
+    last_n: NDArray[np.floating],
+    mean_n: NDArray[np.floating],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The trend of each token whose rows are all finite, as an index into `TRENDS`, and the slope's p.
+
+    Args:
+        slope_n: Of the line through PPL_i / PPL_j.
+        error_n: Standard error of the slope.
+        n_rows: Rows that the line goes through, at least three.
+        first_n: Surprisal at checkpoint j, bits.
+        last_n: At the last row.
+        mean_n: Over the rows.
+    """
+    from scipy.stats import t as student
+
+    with np.errstate(all="ignore"):
+        p_n = 2 * student.sf(np.abs(slope_n) / error_n, n_rows - 2)
+        # A perfect line has no error: it is significant, unless it is flat.
+        p_n = np.where(error_n == 0, np.where(slope_n == 0, 1.0, 0.0), p_n)
+        near_n = np.ones(len(slope_n), bool)
+        for end_n in (first_n, last_n):
+            near_n &= np.abs(np.exp2(end_n - mean_n) - 1) <= WITHIN
+    code_n = np.where(near_n, TRENDS.index("stagnated"), TRENDS.index("unclassified"))
+    sure_n = p_n < SIGNIFICANT
+    code_n[sure_n & (slope_n > 0)] = TRENDS.index("upward")
+    code_n[sure_n & (slope_n < 0)] = TRENDS.index("downward")
+    return code_n, p_n
+
+
+def check_scipy() -> None:
+    """Refuses to go on without what the p of a slope takes.
+
+    Raises:
+        ImportError: Without scipy (`curvewatch[analysis]`).
+    """
+    if find_spec("scipy") is None:
+        raise ImportError("trends need scipy: pip install 'curvewatch[analysis]'.")
