@@ -82,8 +82,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("chance", f"{run.chance:.3f} bits"),
         ("size", f"{size / 1e6:,.1f} MB"),
     ]
+    if tokens.objective != "causal":
+        rows.insert(2, ("objective", tokens.objective))
     if meaning:
-        rows.insert(2, ("of its tokens", ", ".join(meaning)))
+        rows.insert(-2, ("of its tokens", ", ".join(meaning)))
     if not len(steps):
         rows.append(("observations", "none yet"))
     else:

@@ -120,7 +120,7 @@ class Explorer {
     for (const item of this.results.children) item.setAttribute("aria-selected", Number(item.dataset.row) === row && item.dataset.row !== undefined);
     if (this.data.targets.length === 0) return;
     const context = document.getElementById("context");
-    context.replaceChildren(make("span", this.data.contexts[row]), make("mark", inWords(this.data.targets[row])));
+    context.replaceChildren(make("span", this.data.contexts[row]), make("mark", inWords(this.data.targets[row])), make("span", this.data.behinds[row] ?? ""));
     this.draw();
     this.facts();
     history.replaceState(null, "", `#token=${this.data.arrays.token[row]}`);

@@ -18,6 +18,7 @@ from curvewatch.analysis.frames import by_label
 from curvewatch.analysis.moment import gather
 from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.chosen import choose, ranked
+from curvewatch.analysis.report.contexts import contexts_of
 from curvewatch.analysis.report.cost import cost_of
 from curvewatch.analysis.report.happened import events_on_page
 from curvewatch.analysis.report.units import units_of
@@ -41,8 +42,6 @@ STEPS_ON_PAGE = 240
 SMOOTH_POINTS = 100
 BINS = 60
 MAP_BINS = (48, 48)
-CONTEXT_CHARACTERS = 160
-CONTEXT_TOKENS = 60
 VALUES_IN_MEMORY = 1 << 25  # of whole curves, while those for the page are picked
 VALUES_ON_PAGE = 2_400_000  # raw curve values of all runs together
 TOKENS_ON_PAGE = 8_000
@@ -95,7 +94,7 @@ def payload(findings: Findings, title: str, limit: int) -> str:
         "events": events_on_page(first),
         "cost": cost_of(first, thinned(first.moment.steps_T)),
         "map": _map(findings),
-        **_texts(first.run.tokens, which_n),
+        **contexts_of(first.run.tokens, which_n),
     }
     plain["bins"] = _histograms(findings)
     arrays |= {"token": pack.integers(which_n)}
@@ -223,28 +222,6 @@ def _curves(one: RunFindings, which_n: NDArray[np.int64]) -> dict[str, dict[str,
         "measures": pack.floats(np.stack([one.measures[name][which_n] for name in MEASURES])),
         "status": pack.integers(codes_N[which_n]),
         "map": pack.floats(np.stack([one.unsteadiness_N[which_n], one.confidence_N[which_n]])),
-    }
-
-
-def _texts(tokens: TokenSet, which_n: NDArray[np.int64]) -> dict[str, Any]:
-    """Target and the end of the context of each token on the page."""
-    texts = tokens.texts()
-    targets, contexts = [], []
-    for i in which_n.tolist():
-        s, p = int(tokens.sequence_index[i]), int(tokens.position[i])
-        before = tokens.sequence(s)[max(0, p - CONTEXT_TOKENS) : p].tolist()
-        if texts is None:
-            context, target = " ".join(f"⟨{t}⟩" for t in before[-16:]), f"⟨{int(tokens.target[i])}⟩"
-        else:
-            context = "".join(texts.get(t, f"<{t}>") for t in before)
-            target = texts.get(int(tokens.target[i]), f"<{int(tokens.target[i])}>")
-        cut = len(context) > CONTEXT_CHARACTERS or p > CONTEXT_TOKENS
-        contexts.append(("…" if cut else "") + context[-CONTEXT_CHARACTERS:])
-        targets.append(target)
-    return {
-        "targets": targets,
-        "contexts": contexts,
-        "places": [f"{int(tokens.sequence_index[i])}:{int(tokens.position[i])}" for i in which_n.tolist()],
     }
 
 
