@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.corpus.grams import Grams, packed
+from curvewatch.corpus.grams import START, Grams, packed
 from curvewatch.corpus.keys import Int64
 
 MAX_VOCABULARY = 1 << 26  # half a gigabyte of counts; no tokenizer comes near it
@@ -100,10 +100,17 @@ class GramCounter:
     def _count(self, laid: Int64, ends: NDArray[np.intp], counts: list[Int64]) -> None:
         """Adds the n-grams that end at `ends` to `counts`; only those that are in the set go on to the next n."""
         rank = laid.take(ends)
+        outside = np.zeros(len(ends), bool) if self.grams.starts else None
         for n, (index, counts_K) in enumerate(zip(self.grams.indexes, counts, strict=False), 2):
-            found, rank = index.find(packed(rank, laid.take(ends - (n - 1))))
+            before = laid.take(ends - (n - 1))
+            if outside is not None:
+                # Before a document's first token stands its beginning, and nothing but that.
+                before[outside] = START
+                outside = before == START
+            found, rank = index.find(packed(rank, before))
             np.add.at(counts_K, rank, 1)
             ends = ends.take(found)
+            outside = None if outside is None else outside.take(found)
 
     @property
     def token_counts_V(self) -> Int64:

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from curvewatch.corpus.keys import Int64, KeyIndex
 from curvewatch.tokens.tokenset import TokenSet
 
+START = 0
+"""What stands before a sequence, and between the documents of a corpus, among ids plus 1."""
+
 
 class Grams:
     """The n-grams of a token set, and which of them each scored token needs.
@@ -25,6 +28,7 @@ class Grams:
     Args:
         tokens: The set.
         n_max: The longest n-gram.
+        starts: Whether the beginning of a sequence is a token, too, of which as many stand in front as are asked for.
 
     Attributes:
         keys: Of the n-grams of each length from 2 to n_max, ascending; an n-gram's rank is its place there. The rank
@@ -34,8 +38,8 @@ class Grams:
         contexts: The same for the n-gram that ends right before it; from 1 to n_max - 1.
     """
 
-    def __init__(self, tokens: TokenSet, n_max: int) -> None:
-        self.n_max = n_max
+    def __init__(self, tokens: TokenSet, n_max: int, *, starts: bool = False) -> None:
+        self.n_max, self.starts = n_max, starts
         self.keys: list[Int64] = []
         n_tokens = len(tokens)
         target_N = tokens.starts[tokens.sequence_index] + tokens.position
@@ -46,8 +50,9 @@ class Grams:
         self.targets, self.contexts = [rank[:n_tokens]], [rank[n_tokens:]]
         for n in range(2, n_max + 1):
             # The longest n-grams are nobody's context.
-            here = np.flatnonzero((room >= n)[: None if n < n_max else n_tokens])
-            keys_K, place = np.unique(packed(rank[here], laid[ends[here] - (n - 1)]), return_inverse=True)
+            here = np.flatnonzero((starts | (room >= n))[: None if n < n_max else n_tokens])
+            before = np.where(room[here] >= n, laid[ends[here] - (n - 1)], START)
+            keys_K, place = np.unique(packed(rank[here], before), return_inverse=True)
             rank = np.full(len(ends), -1, np.int64)
             rank[here] = place
             self.keys.append(keys_K)

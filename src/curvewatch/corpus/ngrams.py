@@ -7,7 +7,7 @@ Suffixes: n orders 1 to n_max, N scored tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ def count_ngrams(
     *,
     n_max: int = N_MAX,
     column: str = "input_ids",
+    paper: bool = False,
     progress: Progress | None = None,
 ) -> NgramSurprisals:
     """N-gram surprisal of every scored token, by the training corpus, in bits.
@@ -47,6 +48,9 @@ def count_ngrams(
         tokens: The evaluation set.
         n_max: The longest n-gram.
         column: The column of token ids.
+        paper: Two rules of Chang, Tu & Bergen's released code: the beginning of a sequence counts as a token (a token
+            near it has n-grams "at the start of a line"), and a token that never occurs has the probability of the
+            rarest one of the set's sequences. Its pruning of n-grams that occur once is not done.
         progress: Called now and then with how much of the corpus is done, and of how much (None: not known).
 
     Raises:
@@ -64,18 +68,75 @@ def count_ngrams(
     source = as_corpus(corpus, column, tokens.tokenizer)
     if isinstance(source, TextCorpus):
         _check_tokenizer(source.tokenizer, tokens)
-    counter = GramCounter(Grams(tokens, n_max), tokens.vocab_size, int(tokens.ids.max()) + 1)
+    counter = GramCounter(Grams(tokens, n_max, starts=paper), tokens.vocab_size, int(tokens.ids.max()) + 1)
     _pass_over(source, counter.update, progress)
     token_counts_V = counter.token_counts_V
     _refuse_empty(token_counts_V)
-    counts_nN, surprisal_nN = _surprisals(counter, len(tokens))
+    counts_nN, followed_nN = _counts(counter, len(tokens))
+    made_by = {"corpus": dict(source.about), "n_max": n_max, **({"paper": True} if paper else {})}
+    return _finished(tokens, counts_nN, followed_nN, token_counts_V, made_by)
+
+
+def merge_ngrams(parts: Iterable[NgramSurprisals], tokens: TokenSet) -> NgramSurprisals:
+    """The n-gram surprisals of a corpus that was counted in parts (shards, machines): those of counting it at once.
+
+    Args:
+        parts: What `count_ngrams` gave for each part, or `load_ngrams` read; of whole documents.
+        tokens: The evaluation set that all are of.
+
+    Raises:
+        TokenSetMismatchError: If one is of another set.
+        ValueError: If there is none, or they were counted by different rules, or by an older version.
+    """
+    found = list(parts)
+    if not found:
+        raise ValueError("parts: there is none to merge.")
+    for k, one in enumerate(found):
+        one.check_set(tokens, f"parts[{k}]")
+        if one.followed_nN is None:
+            raise ValueError(
+                f"parts[{k}]: an older version counted it, and left out what merging takes. Count it again."
+            )
+        rules = [(part.n_max, bool(part.made_by.get("paper"))) for part in (found[0], one)]
+        if rules[0] != rules[1]:
+            raise ValueError(f"parts[{k}]: n_max, paper are {rules[1]}, those of the first part {rules[0]}.")
+    size = max(len(one.token_counts_V) for one in found)
+    token_counts_V = np.zeros(size, np.int64)
+    for one in found:
+        token_counts_V[: len(one.token_counts_V)] += one.token_counts_V
+    counts_nN = np.sum([one.counts_nN for one in found], axis=0)
+    followed_nN = np.sum([one.followed_nN for one in found if one.followed_nN is not None], axis=0)
+    made_by = {**found[0].made_by, "corpus": {"kind": "parts", "parts": [one.made_by.get("corpus") for one in found]}}
+    return _finished(tokens, counts_nN, followed_nN, token_counts_V, made_by)
+
+
+def _finished(
+    tokens: TokenSet,
+    counts_nN: NDArray[np.int64],
+    followed_nN: NDArray[np.int64],
+    token_counts_V: NDArray[np.int64],
+    made_by: Mapping[str, Any],
+) -> NgramSurprisals:
+    """Surprisals by the counts of n-grams and of what follows their contexts."""
+    known_V = token_counts_V
+    if made_by.get("paper"):
+        known_V = token_counts_V[np.unique(tokens.ids)]
+    rarest = int(known_V[known_V > 0].min(initial=token_counts_V.max()))
+    surprisal_nN = np.zeros(counts_nN.shape, np.float32)
+    bits_N = np.log2(token_counts_V.sum()) - np.log2(np.where(counts_nN[0] > 0, counts_nN[0], rarest))
+    surprisal_nN[0] = bits_N
+    for n in range(1, len(counts_nN)):
+        occurs = counts_nN[n] > 0
+        bits_N[occurs] = np.log2(followed_nN[n - 1, occurs]) - np.log2(counts_nN[n, occurs])
+        surprisal_nN[n] = bits_N
     return NgramSurprisals(
         surprisal_bits_nN=surprisal_nN,
         counts_nN=counts_nN,
         token_counts_V=token_counts_V,
         total_tokens=int(token_counts_V.sum()),
         set_hash=tokens.hash,
-        made_by={"corpus": dict(source.about), "n_max": n_max},
+        made_by=made_by,
+        followed_nN=followed_nN,
     )
 
 
@@ -116,24 +177,18 @@ def _refuse_empty(token_counts_V: NDArray[np.int64]) -> None:
         raise ValueError("corpus: it holds no token. An iterator can be read only once; was it read before?")
 
 
-def _surprisals(counter: GramCounter, n_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Counts and surprisals (bits) of the scored tokens' n-grams, both of shape [n_max, N]."""
+def _counts(counter: GramCounter, n_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts of the scored tokens' n-grams, [n_max, N], and of what follows their contexts, [n_max - 1, N]."""
     grams = counter.grams
     counts_nN = np.zeros((grams.n_max, n_tokens), np.int64)
-    surprisal_nN = np.zeros((grams.n_max, n_tokens), np.float32)
-    token_counts_V = counter.token_counts_V
+    followed_nN = np.zeros((grams.n_max - 1, n_tokens), np.int64)
     counts_nN[0] = counter.seen(1)[grams.targets[0]]
-    rarest = token_counts_V[token_counts_V > 0].min()
-    bits_N = np.log2(token_counts_V.sum()) - np.log2(np.where(counts_nN[0] > 0, counts_nN[0], rarest))
-    surprisal_nN[0] = bits_N
     for n in range(2, grams.n_max + 1):
         target_N, context_N = grams.targets[n - 1], grams.contexts[n - 2]
         has_room = target_N >= 0
         counts_nN[n - 1, has_room] = counter.seen(n)[target_N[has_room]]
-        occurs = counts_nN[n - 1] > 0
-        bits_N[occurs] = np.log2(counter.followed(n - 1)[context_N[occurs]]) - np.log2(counts_nN[n - 1, occurs])
-        surprisal_nN[n - 1] = bits_N
-    return counts_nN, surprisal_nN
+        followed_nN[n - 2, has_room] = counter.followed(n - 1)[context_N[has_room]]
+    return counts_nN, followed_nN
 
 
 def _check_tokenizer(tokenizer: Any, tokens: TokenSet) -> None:

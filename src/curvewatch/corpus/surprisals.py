@@ -37,6 +37,8 @@ class NgramSurprisals:
         total_tokens: Tokens in the corpus.
         set_hash: Of the token set.
         made_by: How it was made, for the record.
+        followed_nN: How often something follows the n - 1 tokens before each scored token, n = 2 to n_max; int64, shape
+            [n_max - 1, N]. What `merge_ngrams` takes besides; None in files of older versions.
     """
 
     surprisal_bits_nN: NDArray[np.float32]
@@ -45,6 +47,7 @@ class NgramSurprisals:
     total_tokens: int
     set_hash: str
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    followed_nN: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -101,14 +104,16 @@ class NgramSurprisals:
             "n_max": self.n_max,
             "made_by": dict(self.made_by),
         }
+        arrays: dict[str, Any] = {
+            "surprisal_bits": self.surprisal_bits_nN,
+            "counts": self.counts_nN,
+            "token_counts": self.token_counts_V,
+            "about": np.array(json.dumps(about)),
+        }
+        if self.followed_nN is not None:
+            arrays["followed"] = self.followed_nN
         with replacing(path) as file:
-            np.savez_compressed(
-                file,
-                surprisal_bits=self.surprisal_bits_nN,
-                counts=self.counts_nN,
-                token_counts=self.token_counts_V,
-                about=np.array(json.dumps(about)),
-            )
+            np.savez_compressed(file, **arrays)
         return path
 
 
@@ -139,6 +144,7 @@ def load_ngrams(path: str | os.PathLike[str], tokens: TokenSet | None = None) ->
                     total_tokens=int(about["total_tokens"]),
                     set_hash=str(about["set_hash"]),
                     made_by=dict(about["made_by"]),
+                    followed_nN=saved.get("followed"),
                 )
                 if found.n_max != about["n_max"]:
                     raise ValueError(f"n_max={about['n_max']}, but {found.n_max} rows of surprisal")
@@ -166,6 +172,9 @@ def _check(ngrams: NgramSurprisals) -> None:
         raise ValueError(f"surprisal_bits_nN: float32 [n_max, N] is expected, got {surprisal.dtype} {surprisal.shape}.")
     if counts.shape != surprisal.shape or counts.dtype != np.int64:
         raise ValueError(f"counts_nN: int64 {surprisal.shape} is expected, got {counts.dtype} {counts.shape}.")
+    followed = ngrams.followed_nN
+    if followed is not None and (followed.shape != (len(counts) - 1, counts.shape[1]) or followed.dtype != np.int64):
+        raise ValueError(f"followed_nN: int64 [n_max - 1, N] is expected, got {followed.dtype} {followed.shape}.")
     if token_counts.ndim != 1 or token_counts.dtype != np.int64:
         raise ValueError(f"token_counts_V: int64 [V] is expected, got {token_counts.dtype} {token_counts.shape}.")
     if not np.isfinite(surprisal).all() or surprisal.min() < 0:
