@@ -42,8 +42,8 @@ def test_curves(block: int, path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_figure(path: Path) -> None:
     figure = open_run(path).plot("label:group")
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels[0] == "a (75)"
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "a (75)" in labels
     assert len(labels) == 3
     with pytest.raises(ValueError, match="label='colour': the token set has no such label"):
         open_run(path).plot("label:colour")

@@ -368,7 +368,7 @@ def test_an_encoder_decoder_is_refused_with_what_is_supported() -> None:
 
     t5 = T5ForConditionalGeneration(T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=32, num_layers=1,
                                              num_heads=2, decoder_start_token_id=0))  # fmt: skip
-    with pytest.raises(ScoringError, match=r"encoder-decoder.*decoder-only.*forward="):
+    with pytest.raises(ScoringError, match=r"encoder-decoder.*from_seq2seq.*forward="):
         Scorer(random_tokens()).prepare(t5)
 
 

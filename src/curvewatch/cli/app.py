@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import against, check, events, exposures, label, look, ngrams, score, watch, write
+from curvewatch.cli import against, check, events, exposures, label, look, ngrams, predict, score, watch, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -52,3 +52,5 @@ app.command()(write.export)
 app.command()(label.label)
 app.command()(score.score)
 app.command()(ngrams.ngrams)
+app.command()(predict.diversity)
+app.command()(predict.predict)

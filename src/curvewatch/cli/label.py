@@ -55,7 +55,7 @@ def label(
     for name in remove or ():
         tokens = _without(tokens, name)
     if labels is not None:
-        for name, values in _columns(labels, len(tokens)).items():
+        for name, values in columns_of(labels, len(tokens)).items():
             tokens = tokens.label(name, values)
     for word in regex or ():
         name, equals, pattern = word.partition("=")
@@ -103,13 +103,13 @@ def _without(tokens: Any, name: str) -> Any:
     )
 
 
-def _columns(path: Path, n_tokens: int) -> dict[str, Any]:
+def columns_of(path: Path, n_tokens: int, option: str = "--labels") -> dict[str, Any]:
     """The columns of a file, each with a value a token."""
     from curvewatch.analysis.frames import need
 
     pandas = need("pandas", "label --labels")
     if path.suffix not in (".csv", ".parquet"):
-        raise typer.BadParameter(f"{path}: the ending says what it is; .csv or .parquet.", param_hint="--labels")
+        raise typer.BadParameter(f"{path}: the ending says what it is; .csv or .parquet.", param_hint=option)
     frame = pandas.read_csv(path, keep_default_na=False) if path.suffix == ".csv" else pandas.read_parquet(path)
     if INDEX in frame.columns:
         index = frame.pop(INDEX).to_numpy()

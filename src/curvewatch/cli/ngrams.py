@@ -39,6 +39,9 @@ def ngrams(
     n_max: Annotated[int, typer.Option(min=1, help="The longest n-gram.")] = 5,
     column: Annotated[str, typer.Option(help="Of a dataset: column of token ids.")] = "input_ids",
     split: Annotated[str | None, typer.Option(help="Of a dataset that has several.", show_default="train")] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The beginning of a sequence counts as a token, as in the release.")
+    ] = False,
 ) -> None:
     """N-gram surprisal of every scored token, exact, from one pass over the training corpus."""
     from curvewatch.corpus import count_ngrams, open_corpus
@@ -49,11 +52,15 @@ def ngrams(
     if output.suffix != ".npz":
         raise typer.BadParameter(f"{output}: it must end in .npz.", param_hint="--output")
     token_set = load_tokens(tokens or run, set_name)  # type: ignore[arg-type]
-    source = open_corpus(corpus, _tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split)
+    source = open_corpus(
+        corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split
+    )
     if tokenizer is not None and source.about["kind"] != "text":
         fail(f"tokenizer: {corpus} holds token ids already; leave --tokenizer out.")
     with progressing("counting") as progress:
-        found = count_ngrams(source, token_set, n_max=n_max, progress=lambda done, of: progress(done, of or 0))
+        found = count_ngrams(
+            source, token_set, n_max=n_max, paper=paper, progress=lambda done, of: progress(done, of or 0)
+        )
     found.save(output)
     out.print(str(output), markup=False, soft_wrap=True)
     n_vocabulary = int((found.token_counts_V > 0).sum())
@@ -66,7 +73,8 @@ def ngrams(
             note(f"nearly all {n}-grams occur: is the evaluation text part of this corpus?")
 
 
-def _tokenizer(folder: Path) -> Any:
+def loaded_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a folder of transformers."""
     if not folder.is_dir():
         raise FileNotFoundError(f"tokenizer={folder}: no such folder.")
     try:

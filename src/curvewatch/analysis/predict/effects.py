@@ -1,0 +1,123 @@
+"""What of a target each predictor goes with: directions, standardised effects with their uncertainty, classes.
+
+Suffixes: B draws of a bootstrap, G groups of sequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curvewatch.analysis.predict.design import INTERCEPT, TARGET, Float64, Moments
+from curvewatch.analysis.predict.solving import fit, standardised
+
+DRAWS, LEVEL = 500, 0.95
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One number's effect on a target, all other predictors held.
+
+    Attributes:
+        name: Of the number.
+        value: SDs of the target for each SD of the number.
+        low: Of its 95 % interval, from drawing sequences anew.
+        high: Likewise.
+        signs: Its direction in the model with all predictors, alone, and alone on what frequency leaves; three equal
+            ones are a direction to speak of.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    signs: str
+
+    @property
+    def agreed(self) -> bool:
+        """Whether all its directions are the same, and its interval lies on one side of 0."""
+        return len(set(self.signs)) == 1 and (self.low > 0 or self.high < 0)
+
+
+def effects_of(moments: Moments, columns: Sequence[str], *, frequency: str = "unigram", seed: int = 0) -> list[Effect]:
+    """The effect of each number.
+
+    Args:
+        moments: Of all columns.
+        columns: Of the model with all predictors, without products.
+        frequency: The number that the third direction is beyond.
+        seed: For the draws.
+    """
+    numbers = moments.design.numbers
+    total_CC = moments.sums_GCC.sum(axis=0)
+    value = standardised(moments, columns, total_CC)
+    draws_B = np.full((DRAWS, len(columns)), np.nan)
+    rng, n_groups = np.random.default_rng(seed), len(moments.sums_GCC)
+    flat_GC = moments.sums_GCC.reshape(n_groups, -1)
+    for b in range(DRAWS):
+        weight_G = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
+        draws_B[b] = standardised(moments, columns, (weight_G @ flat_GC).reshape(total_CC.shape))
+    tail = 100 * (1 - LEVEL) / 2
+    found = []
+    for k, name in enumerate(columns):
+        if name not in numbers:
+            continue
+        known = draws_B[np.isfinite(draws_B[:, k]), k]
+        low, high = np.percentile(known, [tail, 100 - tail]) if len(known) and n_groups > 1 else (np.nan, np.nan)
+        signs = _signs(moments, columns, name, frequency)
+        found.append(Effect(name, float(value[k]), float(low), float(high), signs))
+    return found
+
+
+def _signs(moments: Moments, columns: Sequence[str], name: str, frequency: str) -> str:
+    slopes = [fit(moments, columns).of(name), fit(moments, [name]).of(name)]
+    if name != frequency and frequency in moments.design.numbers:
+        slopes.append(_slope_on_residual(moments, name, frequency))
+    return "".join("+" if slope >= 0 else "-" for slope in slopes if np.isfinite(slope))
+
+
+def _slope_on_residual(moments: Moments, name: str, frequency: str) -> float:
+    """Slope of a number, alone, on what the frequency leaves of the target; of standardised columns."""
+    total_CC = moments.sums_GCC.sum(axis=0)
+    one, x, f, y = moments.place([INTERCEPT, name, frequency, TARGET])
+    n = total_CC[one, one]
+    slope = total_CC[f, y] / total_CC[f, f]
+    covariance = (total_CC[x, y] - slope * total_CC[x, f]) / n
+    return float(covariance / (total_CC[x, x] / n))
+
+
+def class_effects(moments: Moments, numbers: Sequence[str]) -> dict[str, dict[str, float]]:
+    """How much more (or less) of a target each class has, beyond what the numbers say, raw units, the reference 0.
+
+    As in the paper: the numbers' residuals are regressed on all classes together.
+
+    Args:
+        moments: Of all columns.
+        numbers: The numeric predictors.
+    """
+    design = moments.design
+    dummies = [column for name in design.classes for column in design.of_class(name)]
+    if not dummies:
+        return {}
+    total_CC = moments.sums_GCC.sum(axis=0)
+    x, d = moments.place([INTERCEPT, *numbers]), moments.place([INTERCEPT, *dummies])
+    y = int(moments.place([TARGET])[0])
+    beta = np.linalg.lstsq(total_CC[np.ix_(x, x)], total_CC[x, y], rcond=None)[0]
+    left_D: Float64 = total_CC[d, y] - total_CC[np.ix_(d, x)] @ beta
+    solved = np.linalg.lstsq(total_CC[np.ix_(d, d)], left_D, rcond=None)[0] * (moments.sd[TARGET] or 1.0)
+    found: dict[str, dict[str, float]] = {}
+    values = dict(zip(dummies, solved[1:].tolist(), strict=True))
+    for name, of in design.classes.items():
+        found[name] = {of[0]: 0.0, **{value: values[f"{name}={value}"] for value in of[1:]}}
+        found[name] = dict(sorted(found[name].items(), key=lambda item: item[1]))
+    return found
+
+
+def class_counts(codes: Mapping[str, np.ndarray], values: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+    """How many tokens each class has."""
+    return {
+        name: dict(zip(of, np.bincount(codes[name], minlength=len(of)).tolist(), strict=True))
+        for name, of in values.items()
+    }

@@ -1,0 +1,197 @@
+"""Predicting: every target of a set of runs on the predictors of its tokens, as tables and in words.
+
+Source: Chang, Tu & Bergen (2024): nested models with likelihood-ratio tests, directions, parts of speech. Besides,
+since tokens of one sequence are not independent and p says nothing at a million of them: standardised effects, with
+intervals from drawing sequences anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curvewatch.analysis.predict.design import Design, Moments, groups_of, moments_of
+from curvewatch.analysis.predict.effects import Effect, class_effects, effects_of
+from curvewatch.analysis.predict.predictors import Predictors, predictors_of
+from curvewatch.analysis.predict.solving import Step, fit, nested
+from curvewatch.analysis.predict.targets import Targets, targets_of
+from curvewatch.analysis.predict.telling import in_words, tables_of
+from curvewatch.analysis.run import Run
+from curvewatch.corpus import NgramSurprisals
+from curvewatch.corpus.types_seen import ContextualDiversity
+from curvewatch.storage.replacing import replacing
+from curvewatch.tokens.tokenset import TokenSet
+
+INTERACTIONS = "products"
+
+
+@dataclass(frozen=True)
+class OfTarget:
+    """What was found of one target.
+
+    Attributes:
+        steps: Models that grow predictor by predictor.
+        effects: Of each number.
+        classes: Of each class predictor the coefficient of each value.
+        class_gain: Gain in adjusted R2 of each class predictor alone, over the numbers.
+        n: Tokens.
+    """
+
+    steps: tuple[Step, ...]
+    effects: tuple[Effect, ...]
+    classes: Mapping[str, Mapping[str, float]]
+    class_gain: Mapping[str, float]
+    n: int
+
+
+class Prediction:
+    """What predicts each measure; made by `predict`.
+
+    Attributes:
+        predictors: What predicts.
+        targets: What is predicted.
+        found: By target.
+        n_sequences: Sequences that the tokens come from.
+        unknown: Tokens without a finite value of some predictor, which no model has.
+    """
+
+    def __init__(
+        self, predictors: Predictors, targets: Targets, found: Mapping[str, OfTarget], n_sequences: int, unknown: int
+    ) -> None:
+        self.predictors, self.targets, self.found = predictors, targets, found
+        self.n_sequences, self.unknown = n_sequences, unknown
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{name} R2 {one.steps[-1].fit.adjusted_r2:.2f}" for name, one in self.found.items())
+        return f"<Prediction: {len(self.predictors.numbers)} numbers; {shares}>"
+
+    def in_words(self) -> str:
+        """What mattered, by how much, and with what caution."""
+        return in_words(self)
+
+    @cached_property
+    def tables(self) -> dict[str, Any]:
+        """By name a pandas DataFrame: predictors, correlations, models, directions, effects, and one for each class."""
+        return tables_of(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes every table as CSV, and all of it with the settings as `prediction.json`, replacing what is there."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, table in self.tables.items():
+            paths.append(folder / f"{name}.csv")
+            with replacing(paths[-1]) as file:
+                file.write(table.to_csv().encode())
+        record = {
+            "in_words": self.in_words(),
+            "runs": self.targets.n_runs,
+            "sequences": self.n_sequences,
+            "predictors": dict(self.predictors.settings),
+            "left_out": dict(self.predictors.left_out),
+            "tokens_left_out": self.targets.left_out,
+            "notes": list(self.targets.notes),
+            "tables": {name: json.loads(table.to_json(orient="split")) for name, table in self.tables.items()},
+        }
+        paths.append(folder / "prediction.json")
+        with replacing(paths[-1]) as file:
+            file.write(json.dumps(record, indent=1, default=str).encode())
+        return paths
+
+
+def predict(
+    runs: Sequence[Run],
+    ngrams: NgramSurprisals,
+    diversity: ContextualDiversity | None = None,
+    *,
+    tokens: TokenSet | None = None,
+    extra: Mapping[str, Any] | None = None,
+    paper: bool = False,
+    censored: str = "keep",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prediction:
+    """Regresses each measure of the runs' tokens, averaged over the runs, on what the corpus says of them.
+
+    Args:
+        runs: Of one token set, best of several seeds.
+        ngrams: N-gram surprisals of the set (`curvewatch ngrams`).
+        diversity: Contextual diversity (`curvewatch diversity`); None goes without.
+        tokens: The runs' token set with the labels that are to predict ("pos", "pos_bilu"); None takes the first run's.
+        extra: Predictors of one's own; see `predictors_of`.
+        paper: The released code's values of the measures.
+        censored: "keep" or "drop" tokens that were acquired before the first step, where age is predicted.
+        seed: For the draws behind the intervals.
+        progress: Called with the tokens done and in all, for each run's measures.
+
+    Raises:
+        TokenSetMismatchError: If runs and n-grams are not of one token set.
+        ValueError: If there are fewer tokens than predictors, or an argument makes no sense.
+    """
+    targets = targets_of(runs, paper=paper, censored=censored, progress=progress)
+    tokens = runs[0].tokens if tokens is None else tokens
+    predictors = predictors_of(tokens, ngrams, diversity, extra=extra)
+    return regressed(predictors, targets, tokens.sequence_index, seed=seed)
+
+
+def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, seed: int = 0) -> Prediction:
+    """All regressions of all targets.
+
+    Args:
+        predictors: What predicts.
+        targets: What is predicted.
+        sequence_index: The sequence of each token, [N].
+        seed: For the draws behind the intervals.
+
+    Raises:
+        ValueError: If a target has fewer tokens than the models have columns.
+    """
+    values, codes = predictors.coded()
+    design = Design.of(tuple(predictors.numbers), values)
+    known_N = np.ones(len(sequence_index), bool)
+    for one in predictors.numbers.values():
+        known_N &= np.isfinite(one)
+    group_N = groups_of(np.asarray(sequence_index), seed)
+    found: dict[str, OfTarget] = {}
+    for name, target_N in targets.values.items():
+        use_N = known_N & np.isfinite(target_N)
+        n, columns = int(use_N.sum()), len(design.columns) - 1
+        if n <= columns:
+            if n == 0:
+                continue
+            raise ValueError(
+                f"{name}: {n:,} tokens have a value of it, and the largest model has {columns} columns. Give more "
+                "tokens, or fewer predictors."
+            )
+        moments = moments_of(design, predictors.numbers, codes, target_N, use_N, group_N)
+        if moments.sd["(target)"] > 0:
+            found[name] = _of_target(moments, seed)
+    return Prediction(predictors, targets, found, len(np.unique(sequence_index)), int((~known_N).sum()))
+
+
+def _of_target(moments: Moments, seed: int) -> OfTarget:
+    design = moments.design
+    classes = [column for name in design.classes for column in design.of_class(name)]
+    groups: list[tuple[str, Sequence[str]]] = [(name, [name]) for name in design.numbers]
+    if classes:
+        groups.append((" and ".join(design.classes), classes))
+    if design.products:
+        groups.append((INTERACTIONS, [f"{a}:{b}" for a, b in design.products]))
+    base = fit(moments, design.numbers).adjusted_r2
+    gains = {
+        name: fit(moments, [*design.numbers, *design.of_class(name)]).adjusted_r2 - base for name in design.classes
+    }
+    return OfTarget(
+        steps=tuple(nested(moments, groups)),
+        effects=tuple(effects_of(moments, [*design.numbers, *classes], seed=seed)),
+        classes=class_effects(moments, design.numbers),
+        class_gain=gains,
+        n=moments.n,
+    )

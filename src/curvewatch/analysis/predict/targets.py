@@ -1,0 +1,107 @@
+"""What is predicted: the measures of each token, averaged over runs. Suffix: N tokens."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvewatch.analysis.compare import check_comparable, compare
+from curvewatch.analysis.run import Run
+from curvewatch.measures import MeasureWarning
+
+Float64 = NDArray[np.float64]
+TARGETS = {
+    "surprisal": ("final_surprisal", "bit", "final surprisal"),
+    "var_steps": ("within_run_variability", "bit", "variability within runs"),
+    "aoa": ("age_of_acquisition", "log10 step", "age of acquisition"),
+    "forgettability": ("forgettability", "bit", "forgettability"),
+    "var_runs": ("", "bit^2", "variability across runs"),
+}
+"""By the paper's names: our measure, its unit, in words."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets of a set of runs.
+
+    Attributes:
+        values: By name, float64, shape [N]; NaN where there is none, which leaves the token out.
+        left_out: By name how many tokens are left out, by reason.
+        n_runs: Runs that are averaged over.
+        notes: What to know before reading.
+    """
+
+    values: dict[str, Float64]
+    left_out: dict[str, dict[str, int]]
+    n_runs: int
+    notes: tuple[str, ...]
+
+
+def targets_of(
+    runs: Sequence[Run],
+    *,
+    paper: bool = False,
+    censored: str = "keep",
+    progress: Callable[[int, int], None] | None = None,
+) -> Targets:
+    """The five targets, each the mean over the runs.
+
+    Args:
+        runs: Of one token set; with one alone there is no variability across runs.
+        paper: The released code's values: a token that was never acquired has the last step for its age.
+        censored: Tokens that were acquired before the first step: "keep" them with that age, or "drop" them.
+        progress: Called with the tokens done and in all, for each run.
+
+    Raises:
+        ValueError: If `censored` is something else, or there is no run, or one twice.
+        TokenSetMismatchError: If the runs' token sets differ.
+    """
+    if censored not in ("keep", "drop"):
+        raise ValueError(f"censored={censored!r}: 'keep' or 'drop' is expected.")
+    if not runs:
+        raise ValueError("runs: none is given.")
+    if len(runs) > 1:
+        check_comparable(runs)
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MeasureWarning)
+        tables = [run.measures(paper=paper, progress=progress) for run in runs]
+    notes += dict.fromkeys(str(warning.message) for warning in caught)
+    values: dict[str, Float64] = {}
+    left_out: dict[str, dict[str, int]] = {}
+    for name, (measure, _, _) in TARGETS.items():
+        if not measure:
+            continue
+        of_RN = np.stack([np.array(table[measure], np.float64) for table in tables])
+        reasons = {}
+        if name == "aoa" and not paper:
+            status_RN = np.stack([table["acquisition_status"] for table in tables])
+            never_N = (status_RN == "never").any(axis=0)
+            censored_N = (status_RN == "left_censored").any(axis=0) & ~never_N
+            reasons["never acquired in some run"] = int(never_N.sum())
+            reasons[f"acquired before the first step in some run ({'kept' if censored == 'keep' else 'left out'})"] = (
+                int(censored_N.sum())
+            )
+            if censored == "drop":
+                of_RN[:, censored_N] = np.nan
+        mean_N = of_RN.mean(axis=0)  # of all runs, or of none
+        mean_N[~np.isfinite(mean_N)] = np.nan
+        values[name], left_out[name] = mean_N, {k: n for k, n in reasons.items() if n}
+        unknown = int(np.isnan(mean_N).sum()) - (reasons.get("never acquired in some run", 0))
+        if unknown > 0 and not (name == "aoa" and censored == "drop"):
+            left_out[name]["not finite in some run"] = unknown
+    if len(runs) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MeasureWarning)
+            found = compare(list(runs), paper=paper)
+        values["var_runs"] = np.array(found.cross.variability_N, np.float64)
+        notes += [note for note in found.notes if note not in notes]
+        unknown = int(np.isnan(values["var_runs"]).sum())
+        left_out["var_runs"] = {"not finite in some run": unknown} if unknown else {}
+    else:
+        notes.append("one run: there is no variability across runs to predict")
+    return Targets(values, left_out, len(runs), tuple(notes))

@@ -1,0 +1,155 @@
+"""The commands of what predicts learning: predict, and diversity, which it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curvewatch.cli.common import Paper, RunPaths, SetName, guarded, note, opened, out, plain, progressing
+from curvewatch.cli.look import print_table
+
+TITLES = {
+    "predictors": "Predictors",
+    "models": "Models that grow by a predictor",
+    "directions": "Directions: with all predictors, alone, alone beyond frequency",
+    "effects": "Effects: SDs of the measure for each SD of the predictor, others held",
+    "correlations": "Correlations of the predictors",
+}
+
+
+@guarded
+def predict(
+    files: RunPaths,
+    ngrams: Annotated[Path, typer.Option("--ngrams", help="Written by curvewatch ngrams.", show_default=False)],
+    diversity: Annotated[
+        Path | None, typer.Option("--diversity", help="Written by curvewatch diversity.", show_default=False)
+    ] = None,
+    pos: Annotated[
+        str | None,
+        typer.Option("--pos", help="Part of speech by this spaCy pipeline, if the runs lack it.", show_default=False),
+    ] = None,
+    extra: Annotated[
+        Path | None,
+        typer.Option(
+            "--extra",
+            help="A .csv or .parquet file: a column for each predictor, a row for each token.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", help="A label that predicts, too. May be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the tables (CSV, JSON).", show_default=False)
+    ] = None,
+    drop_censored: Annotated[
+        bool, typer.Option("--drop-censored", help="Age: leave out tokens known before the first step.")
+    ] = False,
+    set_name: SetName = None,
+    paper: Paper = False,
+) -> None:
+    """What predicts when a token is learned, how stable that is, and what is forgotten; several runs are averaged."""
+    from curvewatch.analysis.predict import predict as regress
+    from curvewatch.corpus import load_diversity, load_ngrams, part_of_speech
+
+    runs = [opened(file, set_name) for file in files]
+    tokens = runs[0].tokens
+    counted = load_ngrams(ngrams, tokens)
+    seen = load_diversity(diversity) if diversity is not None else None
+    if pos is not None:
+        with progressing("tagging") as progress:
+            tokens = part_of_speech(tokens, pos, progress=progress).label(tokens)
+    others: dict[str, Any] = dict.fromkeys(labels or ())
+    if extra is not None:
+        from curvewatch.cli.label import columns_of
+
+        others |= columns_of(extra, len(tokens), "--extra")
+    with progressing("measuring") as progress:
+        found = regress(
+            runs, counted, seen, tokens=tokens, extra=others, paper=paper,
+            censored="drop" if drop_censored else "keep", progress=progress,
+        )  # fmt: skip
+    out.print(plain(found.in_words()), soft_wrap=True)
+    for name, table in found.tables.items():
+        out.print(f"\n[bold]{TITLES.get(name, name)}[/]")
+        print_table(_flat(table), None)
+    for name, why in found.predictors.left_out.items():
+        note(f"{name} predicts nothing here: {why}")
+    for target, reasons in found.targets.left_out.items():
+        for reason, n in reasons.items():
+            note(f"{target}: {n:,} tokens {reason}")
+    if found.unknown:
+        note(f"{found.unknown:,} tokens have no finite value of some predictor, and are left out")
+    for remark in found.targets.notes:
+        note(remark)
+    if output is not None:
+        for path in found.save(output):
+            out.print(str(path), markup=False, soft_wrap=True)
+
+
+def _flat(table: Any) -> Any:
+    """A table with one index, as terminals print it."""
+    if table.index.nlevels == 1:
+        return table
+    first = table.index.names[0]
+    return table.reset_index().set_index(first)
+
+
+@guarded
+def diversity(
+    corpus: Annotated[
+        Path,
+        typer.Option(
+            "--corpus",
+            "-c",
+            help="Training corpus: an .npy array of token ids, a folder saved by datasets, or a text.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .npz.", show_default=False)],
+    tokens: Annotated[
+        Path, typer.Option("--tokens", "-t", help="Token set, or a run file that watched it.", show_default=False)
+    ],
+    set_name: SetName = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="For a text file: folder of the model's tokenizer (transformers).", show_default=False),
+    ] = None,
+    window: Annotated[int, typer.Option(min=1, help="Tokens before an occurrence that are its context.")] = 30,
+    context_types: Annotated[int, typer.Option(min=1, help="Most frequent types that count as context.")] = 10_000,
+    max_tokens: Annotated[
+        int, typer.Option(min=0, help="Occurrences to look at, as a sample of the corpus; 0 for all.")
+    ] = 100_000_000,
+    seed: Annotated[int, typer.Option(min=0, help="For that sample.")] = 0,
+    column: Annotated[str, typer.Option(help="Of a dataset: column of token ids.")] = "input_ids",
+    split: Annotated[str | None, typer.Option(help="Of a dataset that has several.", show_default="train")] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Context types are the lowest ids, as in the release.")
+    ] = False,
+) -> None:
+    """How many different tokens stand shortly before each type of token, anywhere in the training corpus."""
+    from curvewatch.cli.ngrams import loaded_tokenizer
+    from curvewatch.corpus import contextual_diversity, open_corpus
+    from curvewatch.watch.checkpoints import load_tokens
+
+    if output.suffix != ".npz":
+        raise typer.BadParameter(f"{output}: it must end in .npz.", param_hint="--output")
+    token_set = load_tokens(tokens, set_name)
+    source = open_corpus(
+        corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split
+    )
+    with progressing("looking") as progress:
+        found = contextual_diversity(
+            source, token_set, window=window, context_types=context_types, max_tokens=max_tokens or None, seed=seed,
+            paper=paper, progress=lambda done, of: progress(done, of or 0),
+        )  # fmt: skip
+    found.save(output)
+    out.print(str(output), markup=False, soft_wrap=True)
+    raw_V, share = found.raw_V, float(found.made_by["share"])
+    occurring = found.token_counts_V > 0
+    note(
+        f"{int(occurring.sum()):,} types occur, each behind {raw_V[occurring].mean():,.0f} of {len(found.types_K):,} "
+        f"context types on average; {share:.1%} of {int(found.token_counts_V.sum()):,} tokens looked at"
+    )
