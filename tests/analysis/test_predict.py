@@ -123,7 +123,7 @@ def test_order_and_grouping_change_nothing() -> None:
 def test_what_depends_on_others_is_left_out_and_named() -> None:
     made = frame()
     made["contextual_div"] = 3 * made["unigram"] - 2
-    design, found = moments(made)
+    _, found = moments(made)
     steps = nested(found, [(name, [name]) for name in NUMBERS])
     assert steps[-1].fit.left_out == ("contextual_div",)
     assert (steps[-1].df, steps[-1].chi2) == (0, 0.0)
@@ -279,6 +279,21 @@ def test_what_a_set_of_runs_says(runs: list[Path], tmp_path: Path) -> None:
     assert {path.name for path in paths} >= {"models.csv", "directions.csv", "pos.csv", "prediction.json"}
     table = pd.read_csv(tmp_path / "out/models.csv")
     assert table.shape[0] == 5 * len(found.found["aoa"].steps)
+    across = found.tables["across_runs"]
+    r = np.corrcoef([run.measures()["final_surprisal"] for run in opened])[np.triu_indices(3, 1)]
+    assert across.loc["final_surprisal", ["r", "sd", "lowest", "highest"]].tolist() == pytest.approx(
+        [r.mean(), r.std(), r.min(), r.max()], rel=1e-5
+    )
+    assert found.across is not None
+    assert found.across.reliability is None, "three runs make no two pairs"
+    assert found.across.ranks["queries"] == 240
+    assert set(found.across.smoothed_vs_raw) == {"pairs", "variability"}
+    peaks = found.tables["ngram_peaks"]
+    rows = np.mean(
+        [[np.corrcoef(row, ngrams.surprisal_bits_nN[0])[0, 1] for row in run.surprisal[:]] for run in opened], 0
+    )
+    assert peaks.loc["1-gram", "peak_step"] == STEPS[int(np.argmax(rows))]
+    assert peaks.loc["1-gram", "r_there"] == pytest.approx(rows.max())
     targets = targets_of(opened)
     mean = np.mean([run.measures()["final_surprisal"] for run in opened], axis=0)
     assert targets.values["surprisal"] == pytest.approx(mean)

@@ -66,13 +66,18 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Reader], *, paper: bool = False, progress: Callable[[int, int], None] | None = None
+    runs: Sequence[Reader],
+    *,
+    paper: bool = False,
+    keep_pairs: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Compares runs of one token set.
 
     Args:
         runs: Two or more.
         paper: The released code's values.
+        keep_pairs: Keep the variability of each pair of runs, 8 bytes a token and pair.
         progress: Called with the number of tokens done and in all.
 
     Raises:
@@ -84,7 +89,7 @@ def compare(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MeasureWarning)
         curves = [RunCurves(m.surprisal, m.steps_T, m.run.chance, m.run.max_steps, m.correct) for m in moments]
-        found = cross_run(curves, paper=paper, progress=progress)
+        found = cross_run(curves, paper=paper, keep_pairs=keep_pairs, progress=progress)
     for moment in moments:
         moment.check()
     for warning in caught:

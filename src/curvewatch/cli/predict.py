@@ -16,6 +16,10 @@ TITLES = {
     "directions": "Directions: with all predictors, alone, alone beyond frequency",
     "effects": "Effects: SDs of the measure for each SD of the predictor, others held",
     "correlations": "Correlations of the predictors",
+    "across_runs": "Correlations of the measures between runs",
+    "reliability": "Reliability of variability across runs",
+    "same_token": "How many tokens of another run have a curve nearer than the token's own",
+    "ngram_peaks": "When surprisal is most like an n-gram model's",
 }
 
 

@@ -70,3 +70,14 @@ class PairwiseCorrelation:
 
 def _transposed(values_KRR: NDArray[Any]) -> NDArray[Any]:
     return values_KRR.swapaxes(1, 2)
+
+
+def pearson(a_N: NDArray[Any], b_N: NDArray[Any]) -> float:
+    """Pearson's r over the tokens at which both are finite; NaN where it is none."""
+    known = np.isfinite(a_N) & np.isfinite(b_N)
+    if known.sum() < 2:
+        return float("nan")
+    a, b = (np.asarray(one, np.float64)[known] for one in (a_N, b_N))
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / scale) if scale > 0 else float("nan")

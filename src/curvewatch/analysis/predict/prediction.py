@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from curvewatch.analysis.predict.across import AcrossRuns, NgramHump, across_runs, ngram_hump, tables_of_runs
 from curvewatch.analysis.predict.design import Design, Moments, groups_of, moments_of
 from curvewatch.analysis.predict.effects import Effect, class_effects, effects_of
 from curvewatch.analysis.predict.predictors import Predictors, predictors_of
@@ -60,6 +61,8 @@ class Prediction:
         found: By target.
         n_sequences: Sequences that the tokens come from.
         unknown: Tokens without a finite value of some predictor, which no model has.
+        across: The runs beside each other; None of one run.
+        hump: When surprisal is like that of n-gram models; None where predictors were given by themselves.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Prediction:
     ) -> None:
         self.predictors, self.targets, self.found = predictors, targets, found
         self.n_sequences, self.unknown = n_sequences, unknown
+        self.across: AcrossRuns | None = None
+        self.hump: NgramHump | None = None
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} R2 {one.steps[-1].fit.adjusted_r2:.2f}" for name, one in self.found.items())
@@ -78,8 +83,12 @@ class Prediction:
 
     @cached_property
     def tables(self) -> dict[str, Any]:
-        """By name a pandas DataFrame: predictors, correlations, models, directions, effects, and one for each class."""
-        return tables_of(self)
+        """By name a pandas DataFrame: predictors, correlations, models, directions, effects, and one for each class.
+
+        With several runs also across_runs, reliability, same_token; and ngram_peaks.
+        """
+        more = tables_of_runs(self.across, self.hump) if self.hump is not None else {}
+        return tables_of(self) | more
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Writes every table as CSV, and all of it with the settings as `prediction.json`, replacing what is there."""
@@ -138,7 +147,11 @@ def predict(
     targets = targets_of(runs, paper=paper, censored=censored, progress=progress)
     tokens = runs[0].tokens if tokens is None else tokens
     predictors = predictors_of(tokens, ngrams, diversity, extra=extra)
-    return regressed(predictors, targets, tokens.sequence_index, seed=seed)
+    found = regressed(predictors, targets, tokens.sequence_index, seed=seed)
+    if targets.comparison is not None:
+        found.across = across_runs(runs, targets.comparison, seed=seed)
+    found.hump = ngram_hump(runs, ngrams)
+    return found
 
 
 def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, seed: int = 0) -> Prediction:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curvewatch.analysis.compare import check_comparable, compare
+from curvewatch.analysis.compare import Comparison, check_comparable, compare
 from curvewatch.analysis.run import Run
 from curvewatch.measures import MeasureWarning
 
@@ -33,12 +33,14 @@ class Targets:
         left_out: By name how many tokens are left out, by reason.
         n_runs: Runs that are averaged over.
         notes: What to know before reading.
+        comparison: The runs beside each other, with the variability of each pair; None of one run.
     """
 
     values: dict[str, Float64]
     left_out: dict[str, dict[str, int]]
     n_runs: int
     notes: tuple[str, ...]
+    comparison: Comparison | None = None
 
 
 def targets_of(
@@ -94,14 +96,15 @@ def targets_of(
         unknown = int(np.isnan(mean_N).sum()) - (reasons.get("never acquired in some run", 0))
         if unknown > 0 and not (name == "aoa" and censored == "drop"):
             left_out[name]["not finite in some run"] = unknown
+    found: Comparison | None = None
     if len(runs) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasureWarning)
-            found = compare(list(runs), paper=paper)
+            found = compare(list(runs), paper=paper, keep_pairs=True)
         values["var_runs"] = np.array(found.cross.variability_N, np.float64)
         notes += [note for note in found.notes if note not in notes]
         unknown = int(np.isnan(values["var_runs"]).sum())
         left_out["var_runs"] = {"not finite in some run": unknown} if unknown else {}
     else:
         notes.append("one run: there is no variability across runs to predict")
-    return Targets(values, left_out, len(runs), tuple(notes))
+    return Targets(values, left_out, len(runs), tuple(notes), found)
