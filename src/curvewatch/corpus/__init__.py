@@ -4,8 +4,8 @@ Table of contents:
     count_ngrams: n-gram surprisals of the scored tokens, with the counts behind them.
     count_tokens: how often each token of the vocabulary occurs, for bands of frequency.
     NgramSurprisals, load_ngrams, merge_ngrams: what the first gives; its `save`, how to read that, and parts as one.
-    contextual_diversity: how many different tokens stand before a token; ContextualDiversity, load_diversity,
-        merge_diversity likewise.
+    contextual_diversity: how many different tokens stand shortly before a token.
+    ContextualDiversity, load_diversity, merge_diversity: likewise.
     part_of_speech, PartOfSpeech: the class of each token's word, by spaCy or any tagger.
     open_corpus: a text file, an .npy array of ids or a saved dataset, to be counted.
 """
