@@ -314,6 +314,8 @@ def test_the_command(runs: list[Path], tmp_path: Path) -> None:
     for title in ("Predictors", "Models that grow by a predictor", "Directions", "length", "half"):
         assert title in done.output
     assert (tmp_path / "out/half.csv").exists()
+    for name in ("effects.pdf", "effects.png", "ngram_hump.pdf", "ngram_hump.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
     alone = CliRunner().invoke(app, ["predict", str(runs[0]), "--ngrams", str(tmp_path / "ngrams.npz")])
     assert alone.exit_code == 0, alone.output
     assert "one run: there is no variability across runs to predict" in alone.output

@@ -46,7 +46,8 @@ def predict(
         list[str] | None, typer.Option("--label", help="A label that predicts, too. May be repeated.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the tables (CSV, JSON).", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for tables (CSV, JSON) and figures.", show_default=False),
     ] = None,
     drop_censored: Annotated[
         bool, typer.Option("--drop-censored", help="Age: leave out tokens known before the first step.")
@@ -56,6 +57,7 @@ def predict(
 ) -> None:
     """What predicts when a token is learned, how stable that is, and what is forgotten; several runs are averaged."""
     from curvewatch.analysis.predict import predict as regress
+    from curvewatch.analysis.predict.drawing import save_figures
     from curvewatch.corpus import load_diversity, load_ngrams, part_of_speech
 
     runs = [opened(file, set_name) for file in files]
@@ -89,7 +91,7 @@ def predict(
     for remark in found.targets.notes:
         note(remark)
     if output is not None:
-        for path in found.save(output):
+        for path in [*found.save(output), *save_figures(found, output)]:
             out.print(str(path), markup=False, soft_wrap=True)
 
 

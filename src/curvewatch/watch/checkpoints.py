@@ -179,11 +179,11 @@ def load_transformers(folders: dict[int, Path], device: str = "auto", tokens: To
     """
     import torch
 
-    head, what = "CausalLM", "causal language model"
+    head, what = "CausalLM", "a causal language model"
     if tokens is not None and tokens.masking is not None:
-        head, what = "MaskedLM", "masked language model"
+        head, what = "MaskedLM", "a masked language model, for which the tokens are"
     elif tokens is not None and tokens.encoder is not None:
-        head, what = "Seq2SeqLM", "encoder-decoder language model"
+        head, what = "Seq2SeqLM", "an encoder-decoder model, for which the tokens are"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -202,8 +202,9 @@ def load_transformers(folders: dict[int, Path], device: str = "auto", tokens: To
             return auto.from_pretrained(folders[step], **plain).to(device).eval()
         except Exception as error:
             raise CheckpointError(
-                f"{folders[step]}: can't be loaded as a {what} ({type(error).__name__}: {error}). What "
-                "was scored before it is in the file; mend or remove the folder, and run this again."
+                f"{folders[step]}: can't be loaded as {what} ({type(error).__name__}: "
+                f"{next(iter(str(error).splitlines()), '')}). What was scored before it is in the file; mend or "
+                "remove the folder, and run this again."
             ) from error
 
     return load

@@ -36,8 +36,9 @@ ABOUT = {
     "contextual_div": "distinct types that stand shortly before it, less what frequency says of them",
 }
 CLASSES = {"pos": "part of speech of its word", "pos_bilu": "where in its word it stands: B, I, L, U"}
-REFERENCES = ("[UNMATCHED]", "U")
-"""Values that others are compared with, where they occur; else the most frequent one."""
+REFERENCES = {"pos": "[UNMATCHED]", "pos_bilu": "U"}
+"""Values that others are compared with, as in the paper, where they are not too rare; else the most frequent one."""
+RARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,10 @@ class Predictors:
         values, codes = {}, {}
         for name, of_N in self.classes.items():
             unique, inverse, counts = np.unique(of_N.astype(str), return_inverse=True, return_counts=True)
-            reference = next((one for one in REFERENCES if one in unique), str(unique[np.argmax(counts)]))
+            reference = str(unique[np.argmax(counts)])
+            common = counts[unique == REFERENCES.get(name, "")].sum() >= RARE * len(of_N)
+            if common and name in REFERENCES:
+                reference = REFERENCES[name]
             ordered = [reference, *(str(one) for one in unique if one != reference)]
             rank = np.array([ordered.index(str(one)) for one in unique])
             values[name], codes[name] = tuple(ordered), rank[inverse].astype(np.int64)
