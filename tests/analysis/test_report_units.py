@@ -138,7 +138,7 @@ def test_a_figure_for_each_label_and_kind_of_pairs(written: Path, tmp_path: Path
     share = np.asarray(open_run(written).correct)[1:, ::2].mean(axis=1)
     drawn = {line.get_label(): line.get_ydata() for line in figure(findings, "accuracy:a b").axes[0].get_lines()}
     np.testing.assert_allclose(next(y for name, y in drawn.items() if name.startswith("yes")), 100 * share)
-    with pytest.raises(ValueError, match="label:NAME, accuracy:NAME and items:KIND"):
+    with pytest.raises(ValueError, match="label:NAME, accuracy:NAME, map:NAME and items:KIND"):
         figure(findings, "nothing")
 
 

@@ -18,6 +18,7 @@ from curvewatch.analysis.by_label import label_curves
 from curvewatch.analysis.event_figure import draw_events
 from curvewatch.analysis.findings import CORRELATED, Findings, mean_known
 from curvewatch.analysis.frames import need
+from curvewatch.analysis.map_figure import draw_map
 from curvewatch.analysis.style import CHANCE, DIVERGING, plain_text, run_colour, steps_axis
 from curvewatch.analysis.summary import QUANTILES
 from curvewatch.analysis.unit_figures import draw_items, draw_label, draw_label_accuracy
@@ -92,7 +93,7 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
         findings: Of one run or several.
         name: One of `FIGURES`; of the first run also "label:NAME": mean surprisal of the tokens with each value of a
             label; "accuracy:NAME": how many of them are the model's first choice; "items:KIND": the share of pairs or
-            questions that are right.
+            questions that are right; "map:NAME": all curves as points, coloured by a measure or a label.
 
     Raises:
         ImportError: Without matplotlib.
@@ -109,12 +110,16 @@ def figure(findings: Findings, name: str = "surprisal") -> Figure:
             curves=curves,
         )
         return drawn(_nothing if empty else of_label, (1.4 * WIDTH, 2.4))
+    if name.startswith("map:"):
+        draw_it = partial(draw_map, findings=findings, by=name.removeprefix("map:"))
+        return drawn(_nothing if empty else draw_it, (1.4 * WIDTH, 2.8))
     if name.startswith("items:"):
         units = Units(findings.runs[0].run, name.removeprefix("items:"))
         return drawn(_nothing if empty else lambda figure: draw_items(figure, units), (WIDTH, 2.2))
     if name not in FIGURES:
         raise ValueError(
-            f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, label:NAME, accuracy:NAME and items:KIND."
+            f"name={name!r}: no such figure. There are {', '.join(FIGURES)}, "
+            "label:NAME, accuracy:NAME, map:NAME and items:KIND."
         )
     if name == "cross_run" and findings.comparison is None:
         raise ValueError(

@@ -217,7 +217,7 @@ class Run(Reader):
         Args:
             name: surprisal, accuracy, acquisition, distributions, dataset_map or correlations; with others cross_run;
                 label:NAME for the mean surprisal of the tokens with each value of a label, accuracy:NAME for
-                the share of them that are right.
+                the share of them that are right; map:NAME for all curves as points, coloured by a measure or label.
             others: Further runs of the same token set, drawn beside this one.
 
         Raises:
