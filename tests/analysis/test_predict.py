@@ -297,6 +297,12 @@ def test_what_a_set_of_runs_says(runs: list[Path], tmp_path: Path) -> None:
     targets = targets_of(opened)
     mean = np.mean([run.measures()["final_surprisal"] for run in opened], axis=0)
     assert targets.values["surprisal"] == pytest.approx(mean)
+    named = ["final_surprisal", "forgettability"]
+    stacked = np.corrcoef([np.concatenate([run.measures()[name] for run in opened]) for name in named])[0, 1]
+    averaged = np.corrcoef([np.mean([run.measures()[name] for run in opened], axis=0) for name in named])[0, 1]
+    measures = found.tables["measures"]["surprisal"]
+    assert measures.loc[("stacked", "forgettability")] == pytest.approx(stacked, rel=1e-5)
+    assert measures.loc[("averaged", "forgettability")] == pytest.approx(averaged, rel=1e-5)
 
 
 def test_the_command(runs: list[Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from curvewatch.measures.agreement import (
+    measure_correlations,
     ngram_correlations,
     rank_of_same,
     raw_pair_distances,
@@ -90,3 +91,21 @@ def test_no_correlation_where_there_is_none() -> None:
     assert np.isnan(pearson(np.ones(5), np.arange(5.0)))
     assert np.isnan(pearson(np.array([1.0, np.nan]), np.array([1.0, 2.0])))
     assert pearson(np.array([1.0, 2, np.inf, 3]), np.array([2.0, 4, 1, 6])) == pytest.approx(1)
+
+
+def test_measures_with_each_other(rng: np.random.Generator) -> None:
+    """Runs stacked and averaged, over the tokens that have both."""
+    of_MRN = rng.normal(size=(3, 4, 50))
+    of_MRN[1] += of_MRN[0]
+    of_MRN[1, 2, 7] = np.nan
+    of_MRN[2, :, 3:] = np.nan
+    of_MRN[2, 0, :2] = np.nan  # averaged, one token of this measure is left
+    stacked, averaged = measure_correlations(of_MRN)
+    known = np.isfinite(of_MRN[1].ravel())
+    by_numpy = np.corrcoef(of_MRN[0].ravel()[known], of_MRN[1].ravel()[known])[0, 1]
+    assert stacked[0, 1] == stacked[1, 0] == pytest.approx(by_numpy, rel=1e-12)
+    means = np.delete(of_MRN[:2].mean(axis=1), 7, axis=1)
+    assert averaged[0, 1] == pytest.approx(np.corrcoef(means)[0, 1], rel=1e-12)
+    assert np.isnan(averaged[0, 2])
+    assert np.isfinite(stacked[0, 2])
+    np.testing.assert_array_equal(np.diag(stacked), 1)

@@ -119,3 +119,26 @@ def ngram_correlations(curves_TN: ArrayLike, ngram_bits_nN: ArrayLike) -> Float6
     curves = np.asarray(curves_TN, np.float64)
     models = np.asarray(ngram_bits_nN, np.float64)
     return np.array([[pearson(row, model) for model in models] for row in curves])
+
+
+def measure_correlations(of_MRN: Float64) -> tuple[Float64, Float64]:
+    """Pearson correlation of measures with each other, over tokens with both.
+
+    Args:
+        of_MRN: M measures of N tokens in R runs.
+
+    Returns:
+        [M, M] with the runs stacked, each value a point; and of means over the runs, each token with all runs a point.
+        NaN where fewer than three have both, or one is constant.
+    """
+    with np.errstate(invalid="ignore"):
+        averaged_MN = of_MRN.mean(axis=1)
+    return _correlated(of_MRN.reshape(len(of_MRN), -1)), _correlated(averaged_MN)
+
+
+def _correlated(of_MX: Float64) -> Float64:
+    found_MM = np.ones((len(of_MX), len(of_MX)))
+    for i, j in combinations(range(len(of_MX)), 2):
+        both = np.isfinite(of_MX[i]) & np.isfinite(of_MX[j])
+        found_MM[i, j] = found_MM[j, i] = pearson(of_MX[i, both], of_MX[j, both]) if both.sum() >= 3 else np.nan
+    return found_MM

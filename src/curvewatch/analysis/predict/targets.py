@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curvewatch.analysis.compare import Comparison, check_comparable, compare
 from curvewatch.analysis.run import Run
 from curvewatch.measures import MeasureWarning
+from curvewatch.measures.agreement import measure_correlations
 
 Float64 = NDArray[np.float64]
 TARGETS = {
@@ -34,6 +35,8 @@ class Targets:
         n_runs: Runs that are averaged over.
         notes: What to know before reading.
         comparison: The runs beside each other, with the variability of each pair; None of one run.
+        correlations: Of the targets with each other, [targets, targets], in the order of `values`: "stacked", a point
+            for each token of each run; "averaged", a point for each token.
     """
 
     values: dict[str, Float64]
@@ -41,6 +44,7 @@ class Targets:
     n_runs: int
     notes: tuple[str, ...]
     comparison: Comparison | None = None
+    correlations: Mapping[str, Float64] = field(default_factory=dict)
 
 
 def targets_of(
@@ -75,6 +79,7 @@ def targets_of(
     notes += dict.fromkeys(str(warning.message) for warning in caught)
     values: dict[str, Float64] = {}
     left_out: dict[str, dict[str, int]] = {}
+    of_MRN: list[Float64] = []
     for name, (measure, _, _) in TARGETS.items():
         if not measure:
             continue
@@ -90,6 +95,7 @@ def targets_of(
             )
             if censored == "drop":
                 of_RN[:, censored_N] = np.nan
+        of_MRN.append(of_RN)
         mean_N = of_RN.mean(axis=0)  # of all runs, or of none
         mean_N[~np.isfinite(mean_N)] = np.nan
         values[name], left_out[name] = mean_N, {k: n for k, n in reasons.items() if n}
@@ -105,6 +111,9 @@ def targets_of(
         notes += [note for note in found.notes if note not in notes]
         unknown = int(np.isnan(values["var_runs"]).sum())
         left_out["var_runs"] = {"not finite in some run": unknown} if unknown else {}
+        of_MRN.append(np.tile(values["var_runs"], (len(runs), 1)))
     else:
         notes.append("one run: there is no variability across runs to predict")
-    return Targets(values, left_out, len(runs), tuple(notes), found)
+    stacked, averaged = measure_correlations(np.stack(of_MRN))
+    correlations = {"stacked": stacked, "averaged": averaged}
+    return Targets(values, left_out, len(runs), tuple(notes), found, correlations)

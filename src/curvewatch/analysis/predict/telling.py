@@ -63,6 +63,13 @@ def tables_of(prediction: Prediction) -> dict[str, Any]:
         table = pandas.DataFrame(of).rename_axis(name)
         table.insert(0, "tokens", [counts[name][value] for value in table.index])
         tables[name] = table.sort_values(next(iter(of)), kind="stable") if of else table
+    targets = list(prediction.targets.values)
+    ways = [
+        pandas.DataFrame(r_MM, index=targets, columns=targets).rename_axis("measure").assign(runs=way)
+        for way, r_MM in prediction.targets.correlations.items()
+    ]
+    if ways:
+        tables["measures"] = pandas.concat(ways).reset_index().set_index(["runs", "measure"])
     return tables
 
 
