@@ -85,7 +85,8 @@ class Prediction:
     def tables(self) -> dict[str, Any]:
         """By name a pandas DataFrame: predictors, correlations, models, directions, effects, measures, each class.
 
-        Correlations are the predictors', measures the targets' with each other. With several runs also across_runs, reliability, same_token; and ngram_peaks.
+        Correlations are the predictors', measures the targets' with each other. With several runs also across_runs,
+        reliability, same_token; and ngram_peaks.
         """
         more = tables_of_runs(self.across, self.hump) if self.hump is not None else {}
         return tables_of(self) | more
