@@ -317,7 +317,8 @@ def test_the_command(runs: list[Path], tmp_path: Path) -> None:
               str(tmp_path / "d.npz"), "--extra", str(tmp_path / "extra.csv"), "-o", str(tmp_path / "out")],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    for title in ("Predictors", "Models that grow by a predictor", "Directions", "length", "half"):
+    titles = ("Predictors", "Models that grow by a predictor", "Directions", "length", "half")
+    for title in (*titles, "context_loglen", "var_steps"):
         assert title in done.output
     assert (tmp_path / "out/half.csv").exists()
     for name in ("effects.pdf", "effects.png", "ngram_hump.pdf", "ngram_hump.png"):

@@ -226,15 +226,19 @@ def _conditions(where: list[str] | None) -> dict[str, Any]:
         raise typer.BadParameter(str(error), param_hint="--where") from error
 
 
-def print_table(frame: Any, shown: tuple[str, ...] | None) -> None:
-    """Prints some columns of a frame, or all of them, its index first."""
+def print_table(frame: Any, shown: tuple[str, ...] | None, *, verbatim: bool = False) -> None:
+    """Prints some columns of a frame, or all of them, its index first; `verbatim`, names as they are in files."""
     columns = [name for name in shown if name in frame] if shown is not None else list(frame.columns)
     made = Table(box=None, pad_edge=False, header_style="dim")
     made.add_column(plain(str(frame.index.name or "")), justify="right")
     for name in columns:
-        made.add_column(name.replace("_", " "), justify="left" if name in TEXTS else "right")
+        heading = plain(visible(name)) if verbatim else name.replace("_", " ")
+        made.add_column(heading, justify="left" if name in TEXTS else "right")
     for index, row in zip(frame.index, frame[columns].itertuples(index=False), strict=True):
-        cells = [plain(visible(str(v))) if n in TEXTS else number(v) for n, v in zip(columns, row, strict=True)]
+        cells = [
+            plain(visible(str(v))) if n in TEXTS or (verbatim and isinstance(v, str)) else number(v)
+            for n, v in zip(columns, row, strict=True)
+        ]
         made.add_row(plain(visible(str(index))), *cells)
     out.print(made)
 

@@ -81,7 +81,7 @@ def predict(
     out.print(plain(found.in_words()), soft_wrap=True)
     for name, table in found.tables.items():
         out.print(f"\n[bold]{TITLES.get(name, name)}[/]")
-        print_table(_flat(table), None)
+        print_table(_flat(table), None, verbatim=True)
     for name, why in found.predictors.left_out.items():
         note(f"{name} predicts nothing here: {why}")
     for target, reasons in found.targets.left_out.items():
