@@ -170,6 +170,10 @@ def assert_logged_equal(logged: Logged, file: Run, first_step: int = 0) -> None:
         "variability": table["within_run_variability"],
     }.items():
         expected[f"frequency_{name}_correlation"] = of_target.corr(pd.Series(values), method="spearman")
+        of_ngram = pd.Series(-ngrams(file.tokens).surprisal_bits_nN[-1])
+        expected[f"ngram_probability_{name}_correlation"] = of_ngram.corr(pd.Series(values), method="spearman")
+        length = pd.Series(file.tokens.position)
+        expected[f"context_length_{name}_correlation"] = length.corr(pd.Series(values), method="spearman")
     assert {key.removeprefix("curvewatch/eval/smoothed/") for key in last} == set(expected)
     for key, value in expected.items():
         assert last[f"curvewatch/eval/smoothed/{key}"] == pytest.approx(value, rel=2e-3, abs=2e-3), key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ class Given:
         types: Its distinct targets.
         corpus_count_D: Their occurrences in the training text; None if not given.
         ngram_surprisal_nN: Surprisal of n-gram models, bits; None if not given.
+        ranked: What the measures are correlated with besides frequency, by name, in order; empty without n-grams.
     """
 
     types: TargetTypes
     corpus_count_D: NDArray[np.float64] | None = None
     ngram_surprisal_nN: NDArray[np.float32] | None = None
+    ranked: Mapping[str, TargetTypes] = field(default_factory=dict)
 
 
 def given_for(live: Live, sets: Mapping[str, TokenSet]) -> dict[str, Given]:
@@ -59,10 +61,17 @@ def given_for(live: Live, sets: Mapping[str, TokenSet]) -> dict[str, Given]:
                 f"token_counts: {len(own_V):,} numbers, but the token set {name!r} has id {types.ids_D[-1]}. Give one "
                 "number for each id of the tokenizer's vocabulary."
             )
+        ranked = {}
+        if of_set is not None and live.smoothed:
+            ranked = {
+                "ngram_probability": TargetTypes.of_values(-of_set.surprisal_bits_nN[-1]),
+                "context_length": TargetTypes.of_values(tokens.position),
+            }
         found[name] = Given(
             types,
             own_V[types.ids_D].astype(np.float64) if own_V is not None else None,
             of_set.surprisal_bits_nN if of_set is not None else None,
+            ranked,
         )
     return found
 

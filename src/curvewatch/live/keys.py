@@ -135,6 +135,21 @@ SMOOTHED_METRICS = {
     "smoothed/frequency_acquisition_correlation": ("rho", "with the age of acquisition; provisional"),
     "smoothed/frequency_forgettability_correlation": ("rho", "with forgettability; provisional"),
     "smoothed/frequency_variability_correlation": ("rho", "with within-run variability of the last quarter so far"),
+    # Where n-grams are given.
+    "smoothed/ngram_probability_surprisal_correlation": (
+        "rho",
+        "rank correlation of the probability by the longest n-gram with surprisal now",
+    ),
+    "smoothed/ngram_probability_acquisition_correlation": ("rho", "with the age of acquisition; provisional"),
+    "smoothed/ngram_probability_forgettability_correlation": ("rho", "with forgettability; provisional"),
+    "smoothed/ngram_probability_variability_correlation": ("rho", "with within-run variability of the last quarter"),
+    "smoothed/context_length_surprisal_correlation": (
+        "rho",
+        "rank correlation of the number of tokens before a token with surprisal now",
+    ),
+    "smoothed/context_length_acquisition_correlation": ("rho", "with the age of acquisition; provisional"),
+    "smoothed/context_length_forgettability_correlation": ("rho", "with forgettability; provisional"),
+    "smoothed/context_length_variability_correlation": ("rho", "with within-run variability of the last quarter"),
 }  # fmt: skip
 SMOOTHED_HISTOGRAMS = {
     "smoothed/acquisition_histogram": ("log10 step", "distribution of the halfway age of acquisition; provisional"),

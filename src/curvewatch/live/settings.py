@@ -29,7 +29,8 @@ class Live:
 
     Attributes:
         smoothed: Keep every token's smoothed curve up to date, and log what it says: halfway age of acquisition,
-            forgettability, variability, rank correlations with frequency. About 160 bytes a token.
+            forgettability, variability, rank correlations with frequency. About 160 bytes a token, and up to
+            24 more with n-grams.
         refit_every: Observations from one refit of the smoothed curves to the next; the last one always has
             one. None: one at each of the first 128, then ever more rarely, 64 while their number doubles, since what
             a refit costs grows with the length of the curves.

@@ -47,7 +47,9 @@ class _OfSet:
         counts_N = counts_D[given.types.index_N] if counts_D is not None else None
         self.watched = WatchedTokens(tokens, live.watched, counts_N)
         self.smoothed = (
-            SmoothedMetrics(len(tokens), chance, last_step, lambda step: read_row(name, step), given.types)
+            SmoothedMetrics(
+                len(tokens), chance, last_step, lambda step: read_row(name, step), given.types, given.ranked
+            )
             if live.smoothed
             else None
         )

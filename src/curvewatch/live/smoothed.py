@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ FORGETTABILITY_RANGE = 10.0  # bits; more is counted in the histogram's last bin
 class SmoothedMetrics:
     """The running measures of one token set's smoothed curves.
 
-    Memory: 135 bytes a token, and a few MB for the blocks that are worked on.
+    Memory: 135 bytes a token, up to 20 more for each of `ranked`, and a few MB for the blocks that are worked on.
 
     Args:
         n_tokens: N.
@@ -32,6 +33,7 @@ class SmoothedMetrics:
         last_step: Last planned step that is scored; None if open-ended.
         read_row: Surprisal at an earlier step, bits, from the run file.
         types: The distinct targets, for correlations with frequency; None for none.
+        ranked: What else the measures are correlated with, by name, in order.
 
     Attributes:
         so_far: The measures of every token at the last refit; None before the first.
@@ -44,12 +46,13 @@ class SmoothedMetrics:
         last_step: int | None,
         read_row: ReadRow,
         types: TargetTypes | None = None,
+        ranked: Mapping[str, TargetTypes] | None = None,
     ) -> None:
         self.chance, self.n_tokens = chance, n_tokens
         self.growing: GrowingFit | None = GrowingFit(n_tokens, last_step=last_step, centre=chance / 2)
         self.recent: RecentSurprisal | None = RecentSurprisal(n_tokens, read_row)
         self.so_far: SoFar | None = None
-        self._types = types
+        self._types, self._ranked = types, dict(ranked or {})
         self._last_decade = float(np.log10(last_step)) if last_step is not None and last_step > 1 else 7.0
 
     def advance(self, step: int, surprisal_N: NDArray[np.float32]) -> None:
@@ -136,5 +139,8 @@ class SmoothedMetrics:
         if self._types is not None and counts_D is not None and counts_D.any():
             found = frequency_correlations(self._types, counts_D, measures, run)
             scalars |= {f"smoothed/frequency_{name}_correlation": rho for name, rho in found.items()}
+        for predictor, order in self._ranked.items():
+            found = frequency_correlations(order, order.ids_D, measures, run)
+            scalars |= {f"smoothed/{predictor}_{name}_correlation": rho for name, rho in found.items()}
         numbers = plain(scalars)
         return Metrics({"smoothed/step": float(step), **numbers} if numbers else {}, histograms)

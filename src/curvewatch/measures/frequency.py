@@ -48,6 +48,12 @@ class TargetTypes:
         ids_D, index_N = np.unique(target_N, return_inverse=True)
         return cls(ids_D.astype(np.int64), index_N.astype(np.int32))
 
+    @classmethod
+    def of_values(cls, values_N: ArrayLike) -> TargetTypes:
+        """Tokens with the same value as one type, `ids_D` the order of the values: for rank correlations with them."""
+        distinct_D, index_N = np.unique(np.asarray(values_N), return_inverse=True)
+        return cls(np.arange(len(distinct_D)), index_N.astype(np.int32))
+
     @cached_property
     def tokens_D(self) -> NDArray[np.int64]:
         """Scored tokens of each type."""
