@@ -23,6 +23,7 @@ from curvewatch.analysis.predict.targets import Targets, targets_of
 from curvewatch.cli.app import app
 from curvewatch.corpus import contextual_diversity, count_ngrams
 from curvewatch.runfile.records import Row, RunPlan, SetRecord
+from tests.analysis.synthetic import write_run
 
 NUMBERS = ("unigram", "ngram", "context_loglen", "context_logprob", "contextual_div")
 N = 700
@@ -360,3 +361,19 @@ def test_ages_that_are_not_known_leave_tokens_out_and_are_counted(runs: list[Pat
     if never.any():
         assert targets.left_out["aoa"]["never acquired in some run"] == never.sum()
     assert np.isfinite(targets_of(opened, paper=True).values["aoa"]).all()
+
+
+def test_a_run_of_two_rows_says_nothing(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "few.h5", n_steps=2)
+    tokens = open_run(path).tokens
+    count_ngrams(np.random.default_rng(0).integers(0, 64, (50, 20)), tokens).save(tmp_path / "ngrams.npz")
+    command = ["predict", str(path), "--ngrams", str(tmp_path / "ngrams.npz")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("No measure has a value")
+    assert "Models that grow" not in done.output, "an empty table"
+    (tmp_path / "file").touch()
+    refused = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "file")])
+    assert refused.exit_code == 2
+    assert "a file is there; give a folder" in " ".join(refused.output.replace("│", "").split())
+    assert "Predictors" not in refused.output, "before the work"

@@ -108,4 +108,5 @@ def test_measures_with_each_other(rng: np.random.Generator) -> None:
     assert averaged[0, 1] == pytest.approx(np.corrcoef(means)[0, 1], rel=1e-12)
     assert np.isnan(averaged[0, 2])
     assert np.isfinite(stacked[0, 2])
-    np.testing.assert_array_equal(np.diag(stacked), 1)
+    np.testing.assert_allclose(np.diag(stacked), 1)
+    assert np.diag(averaged) == pytest.approx([1, 1, np.nan], nan_ok=True)

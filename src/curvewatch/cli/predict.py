@@ -61,6 +61,8 @@ def predict(
     from curvewatch.analysis.predict.drawing import save_figures
     from curvewatch.corpus import load_diversity, load_ngrams, part_of_speech
 
+    if output is not None and output.exists() and not output.is_dir():
+        raise typer.BadParameter(f"{output}: a file is there; give a folder.", param_hint="--output")
     runs = [opened(file, set_name) for file in files]
     tokens = runs[0].tokens
     counted = load_ngrams(ngrams, tokens)
@@ -80,6 +82,8 @@ def predict(
         )  # fmt: skip
     out.print(plain(found.in_words()), soft_wrap=True)
     for name, table in found.tables.items():
+        if table.empty:
+            continue
         out.print(f"\n[bold]{TITLES.get(name, name)}[/]")
         print_table(_flat(table), None, verbatim=True)
     for name, why in found.predictors.left_out.items():

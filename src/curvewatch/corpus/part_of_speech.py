@@ -159,7 +159,13 @@ def _tagger(given: Any) -> tuple[Callable[[Sequence[str]], Iterator[list[Word]]]
             )
         import spacy
 
-        given = spacy.load(given)
+        try:
+            given = spacy.load(given)
+        except OSError as error:
+            raise ValueError(
+                f"tagger={given!r}: spaCy finds no such pipeline. Install it with: python -m spacy download {given} "
+                f"({error})"
+            ) from error
     if hasattr(given, "pipe") and hasattr(given, "pipe_names"):
         idle = [name for name in given.pipe_names if name not in NEEDED]
 

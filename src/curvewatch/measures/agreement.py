@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -137,8 +137,8 @@ def measure_correlations(of_MRN: Float64) -> tuple[Float64, Float64]:
 
 
 def _correlated(of_MX: Float64) -> Float64:
-    found_MM = np.ones((len(of_MX), len(of_MX)))
-    for i, j in combinations(range(len(of_MX)), 2):
+    found_MM = np.empty((len(of_MX), len(of_MX)))
+    for i, j in combinations_with_replacement(range(len(of_MX)), 2):
         both = np.isfinite(of_MX[i]) & np.isfinite(of_MX[j])
         found_MM[i, j] = found_MM[j, i] = pearson(of_MX[i, both], of_MX[j, both]) if both.sum() >= 3 else np.nan
     return found_MM

@@ -77,6 +77,8 @@ def in_words(prediction: Prediction) -> str:
     """See `Prediction.in_words`."""
     numbers = set(prediction.predictors.numbers)
     told = [_of_target(name, one, numbers) for name, one in prediction.found.items()]
+    if not told:
+        return "No measure has a value for any token that all predictors have: nothing can be said."
     n_runs = prediction.targets.n_runs
     told.append(
         f"Effects are SDs of the measure for each SD of the predictor, others held, with {LEVEL:.0%} intervals from "
