@@ -64,9 +64,8 @@ def part_of_speech(tokens: TokenSet, tagger: Any, *, progress: Progress | None =
 
     Raises:
         ImportError: If spaCy is asked for and not there.
-        OSError: If spaCy knows no pipeline of that name.
         TypeError: If `tagger` is nothing of that kind.
-        ValueError: If the set knows no text, or a tag lies outside its text.
+        ValueError: If the set knows no text, spaCy no pipeline of that name, or a tag lies outside its text.
     """
     tag, about = _tagger(tagger)
     originals = originals_of(tokens)
