@@ -57,7 +57,8 @@ def curve_map(
 
     Args:
         run: The run.
-        method: "pca", or "umap" (`pip install umap-learn`).
+        method: "pca", or "umap" (`pip install umap-learn`). UMAP changes the number of threads that PyTorch computes
+            with in the same process: not beside a training whose every bit counts.
         n_components: K.
         seed: For UMAP.
         neighbours: For UMAP; None: one for each 2,000 tokens, at least 5, as in the paper.
