@@ -105,5 +105,5 @@ def test_figure(run: Run) -> None:
     shown = np.concatenate([np.asarray(part.get_offsets()) for part in drawn[0].collections])
     finite = np.isfinite(found).all(axis=1)
     assert sorted(map(tuple, np.asarray(shown)[np.isfinite(shown).all(axis=1)])) == sorted(map(tuple, found[finite]))
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises(ValueError, match=r"map:nonsense: there is no such measure.*age_of_acquisition"):
         run.plot("map:nonsense")

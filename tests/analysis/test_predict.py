@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from curvewatch import Observation, RunFile, TokenSet, TokenSetMismatchError, open_run
 from curvewatch.analysis.predict import predict, predictors_of
 from curvewatch.analysis.predict.design import MOST_GROUPS, Design, groups_of, moments_of
+from curvewatch.analysis.predict.drawing import save_figures
 from curvewatch.analysis.predict.prediction import regressed
 from curvewatch.analysis.predict.predictors import Predictors, correlations, variance_inflation
 from curvewatch.analysis.predict.solving import chi2_tail, fit, nested, shown_p
@@ -377,3 +378,33 @@ def test_a_run_of_two_rows_says_nothing(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     assert "a file is there; give a folder" in " ".join(refused.output.replace("│", "").split())
     assert "Predictors" not in refused.output, "before the work"
+
+
+def test_a_run_of_nothing_finite_and_a_corpus_of_another_size(runs: list[Path], tmp_path: Path) -> None:
+    """What has no correlation and no curve leaves out its figure and its ranks, and the rest is written."""
+    tokens, plan = the_set(), RunPlan(640, np.array(STEPS), "", {})
+    blank = RunFile.start(tmp_path / "nan.h5", {"eval": SetRecord(tokens, V, {})}, plan, -1)
+    for step in STEPS:
+        values = np.full(len(tokens), np.nan, np.float32)
+        blank.append(Row(step, 0.1, 1e9 + step, {"eval": Observation(values, np.zeros(len(tokens), bool), values)}))
+    blank.close()
+    nothing = open_run(tmp_path / "nan.h5")
+    ngrams, part = count_ngrams(corpus(), tokens), contextual_diversity(corpus()[:50], tokens)
+    both = predict([open_run(runs[0]), nothing], ngrams, part)
+    assert both.found == {}
+    assert "same_token" not in both.tables
+    (note,) = [note for note in both.targets.notes if "other corpora" in note]
+    assert note == "diversity and n-grams were counted in other corpora: of 1,500 and 9,000 tokens"
+    assert save_figures(predict([nothing], ngrams), tmp_path) == []
+    same = predict([open_run(runs[0])], ngrams, contextual_diversity(corpus(), tokens),
+                   extra={"some": np.where(np.arange(len(tokens)) < 5, np.inf, np.arange(len(tokens)))})  # fmt: skip
+    assert not [note for note in same.targets.notes if "other corpora" in note]
+    assert same.unknown == 5
+    assert "some" in same.predictors.numbers
+    assert len(save_figures(same, tmp_path)) == 4
+
+
+def test_a_measure_that_is_rounding_is_not_regressed() -> None:
+    made = frame()
+    made["y"] = 3.0 + 1e-15 * np.random.default_rng(0).normal(size=N)
+    assert regress(made).found == {}

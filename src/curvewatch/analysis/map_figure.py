@@ -29,7 +29,13 @@ def draw_map(figure: Any, findings: Findings, by: str) -> None:
     Raises:
         ValueError: If there is neither.
     """
-    one, axes = findings.runs[0], figure.subplots()
+    one = findings.runs[0]
+    if by not in one.measures and by not in one.run.tokens.labels:
+        raise ValueError(
+            f"map:{by}: there is no such measure, and no such label. Measures: {', '.join(one.measures)}. Labels: "
+            f"{', '.join(one.run.tokens.labels) or 'none'}."
+        )
+    axes = figure.subplots()
     found = curve_map(one.run)
     x, y = found.points_NK.T
     size = float(np.clip(2e4 / max(1, len(x)), 0.3, 6))

@@ -147,6 +147,8 @@ def diversity(
 
     if output.suffix != ".npz":
         raise typer.BadParameter(f"{output}: it must end in .npz.", param_hint="--output")
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"{output}: there is no folder {output.parent}.", param_hint="--output")
     token_set = load_tokens(tokens, set_name)
     source = open_corpus(
         corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split

@@ -94,7 +94,11 @@ def _ranks(moments: Sequence[Moment], queries: NDArray[np.int64], n: int) -> dic
         known: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(mine) & np.isfinite(theirs), axis=0)
         place = np.cumsum(known) - 1
         asked = queries[known[queries]]
+        if not asked.size:  # a run without one finite curve
+            continue
         ranks.append(rank_of_same(mine[:, known], theirs[:, known], place[asked]))
+    if not ranks:
+        return {}
     every = np.concatenate(ranks)
     return {
         "median": float(np.median(every)), "mean": float(every.mean()), "first": float((every == 0).mean()),

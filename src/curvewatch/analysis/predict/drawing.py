@@ -39,9 +39,9 @@ def hump_figure(hump: NgramHump) -> Figure:
 def save_figures(
     prediction: Prediction, folder: str | os.PathLike[str], formats: Sequence[str] = ("pdf", "png")
 ) -> list[Path]:
-    """Writes both, as `effects` and `ngram_hump`."""
-    made = {"effects": effects_figure(prediction)}
-    if prediction.hump is not None:
+    """Writes `effects` and `ngram_hump`, each only if there is something to draw."""
+    made = {"effects": effects_figure(prediction)} if prediction.found else {}
+    if prediction.hump is not None and np.isfinite(prediction.hump.mean_Tn[prediction.hump.steps_T > 0]).any():
         made["ngram_hump"] = hump_figure(prediction.hump)
     paths = []
     for name, figure in made.items():

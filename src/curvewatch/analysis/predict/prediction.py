@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from curvewatch.storage.replacing import replacing
 from curvewatch.tokens.tokenset import TokenSet
 
 INTERACTIONS = "products"
+SAME = 1e-12
+"""A spread, relative to the values, that is rounding: the measure is the same for all tokens."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,21 @@ def predict(
     """
     targets = targets_of(runs, paper=paper, censored=censored, progress=progress)
     tokens = runs[0].tokens if tokens is None else tokens
+    if diversity is not None and not np.array_equal(_counts(diversity), _counts(ngrams)):
+        counted = [f"{int(one.token_counts_V.sum()):,}" for one in (diversity, ngrams)]
+        note = f"diversity and n-grams were counted in other corpora: of {counted[0]} and {counted[1]} tokens"
+        targets = replace(targets, notes=(*targets.notes, note))
     predictors = predictors_of(tokens, ngrams, diversity, extra=extra)
     found = regressed(predictors, targets, tokens.sequence_index, seed=seed)
     if targets.comparison is not None:
         found.across = across_runs(runs, targets.comparison, seed=seed)
     found.hump = ngram_hump(runs, ngrams)
     return found
+
+
+def _counts(of: ContextualDiversity | NgramSurprisals) -> Any:
+    """Occurrences of each type, up to the last that occurs: vocabularies may be padded."""
+    return np.trim_zeros(of.token_counts_V, "b")
 
 
 def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, seed: int = 0) -> Prediction:
@@ -185,7 +196,7 @@ def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, 
                 "tokens, or fewer predictors."
             )
         moments = moments_of(design, predictors.numbers, codes, target_N, use_N, group_N)
-        if moments.sd["(target)"] > 0:
+        if moments.sd["(target)"] > SAME * float(np.abs(target_N[use_N]).max()):
             found[name] = _of_target(moments, seed)
     return Prediction(predictors, targets, found, len(np.unique(sequence_index)), int((~known_N).sum()))
 

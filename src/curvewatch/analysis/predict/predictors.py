@@ -156,7 +156,7 @@ def _add_extra(
         if array.dtype.kind in "OUS":
             classes[name] = array.astype(str)
         else:
-            numbers[name] = array.astype(np.float64)
+            numbers[name] = np.where(np.isfinite(array), array, np.nan).astype(np.float64)  # no value is no value
 
 
 def _residual(of_N: Float64, on_N: Float64) -> Float64:
