@@ -40,7 +40,11 @@ def ngrams(
     column: Annotated[str, typer.Option(help="Of a dataset: column of token ids.")] = "input_ids",
     split: Annotated[str | None, typer.Option(help="Of a dataset that has several.", show_default="train")] = None,
     paper: Annotated[
-        bool, typer.Option("--paper", help="The beginning of a sequence counts as a token, as in the release.")
+        bool,
+        typer.Option(
+            "--paper",
+            help="Two rules of the release: beginnings of sequences count, unseen tokens are as the set's rarest.",
+        ),
     ] = False,
 ) -> None:
     """N-gram surprisal of every scored token, exact, from one pass over the training corpus."""
