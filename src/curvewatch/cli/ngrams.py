@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import SetName, fail, guarded, note, out, progressing
+from curvewatch.cli.common import SetName, check_npz, fail, guarded, note, out, progressing
 
 # Of held-out text far fewer 5-grams occur: a tenth in a corpus of two million tokens.
 LONG, SUSPICIOUS_SHARE = 5, 0.9
@@ -53,10 +53,7 @@ def ngrams(
 
     if (tokens is None) == (run is None):
         raise typer.BadParameter("give one of --tokens and --run.", param_hint="--tokens")
-    if output.suffix != ".npz":
-        raise typer.BadParameter(f"{output}: it must end in .npz.", param_hint="--output")
-    if not output.parent.is_dir():
-        raise typer.BadParameter(f"{output}: there is no folder {output.parent}.", param_hint="--output")
+    check_npz(output)
     token_set = load_tokens(tokens or run, set_name)  # type: ignore[arg-type]
     source = open_corpus(
         corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split

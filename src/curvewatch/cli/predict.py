@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import Paper, RunPaths, SetName, guarded, note, opened, out, plain, progressing
+from curvewatch.cli.common import Paper, RunPaths, SetName, check_npz, guarded, note, opened, out, plain, progressing
 from curvewatch.cli.look import print_table
 
 TITLES = {
@@ -145,10 +145,7 @@ def diversity(
     from curvewatch.corpus import contextual_diversity, open_corpus
     from curvewatch.watch.checkpoints import load_tokens
 
-    if output.suffix != ".npz":
-        raise typer.BadParameter(f"{output}: it must end in .npz.", param_hint="--output")
-    if not output.parent.is_dir():
-        raise typer.BadParameter(f"{output}: there is no folder {output.parent}.", param_hint="--output")
+    check_npz(output)
     token_set = load_tokens(tokens, set_name)
     source = open_corpus(
         corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split
