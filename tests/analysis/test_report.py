@@ -16,7 +16,7 @@ from curvewatch.errors import TokenSetMismatchError
 from tests.analysis.browser import Browser
 from tests.analysis.synthetic import WORDS, token_set, write_run
 
-PLOTS = ["surprisal", "accuracy", "acquired", "age", "forgettability", "token", "map", "correlation"]
+PLOTS = ["region", "surprisal", "accuracy", "acquired", "age", "forgettability", "token", "map", "correlation"]
 CROSS_PLOTS = ["agreement", "cross"]
 
 

@@ -51,7 +51,13 @@ class CurveMap:
 
 
 def curve_map(
-    run: Reader, *, method: str = "pca", n_components: int = 2, seed: int = 0, neighbours: int | None = None
+    run: Reader,
+    *,
+    method: str = "pca",
+    n_components: int = 2,
+    seed: int = 0,
+    neighbours: int | None = None,
+    tokens: ArrayLike | None = None,
 ) -> CurveMap:
     """Lays out a run's curves.
 
@@ -62,9 +68,11 @@ def curve_map(
         n_components: K.
         seed: For UMAP.
         neighbours: For UMAP; None: one for each 2,000 tokens, at least 5, as in the paper.
+        tokens: Indices of those to lay out, the only ones whose curves are looked at; None takes all.
 
     Raises:
         ImportError: If UMAP is asked for and not there.
+        IndexError: If there is no such token.
         ValueError: If there is no such method or number of components, or fewer than three curves could be fitted.
     """
     if method not in METHODS:
@@ -72,10 +80,13 @@ def curve_map(
     if not 1 <= n_components <= PLACES:
         raise ValueError(f"n_components={n_components}: from 1 to {PLACES} coordinates are possible.")
     moment = Moment.now(run)
+    which_n = np.arange(run.n_tokens) if tokens is None else np.unique(np.asarray(tokens, np.int64))
+    if which_n.size and not 0 <= which_n[0] <= which_n[-1] < run.n_tokens:
+        raise IndexError(f"tokens: indices lie from 0 to {run.n_tokens - 1}, got {which_n[0]} to {which_n[-1]}.")
     if method == "umap":
-        return _by_umap(moment, n_components, seed, neighbours)
+        return _by_umap(moment, which_n, n_components, seed, neighbours)
     n_places, total, mean_S, products_SS = 0, 0, np.zeros(0), np.zeros((0, 0))
-    for _, curves_Sn in _smoothed(moment):
+    for _, curves_Sn in _smoothed(moment, which_n):
         known = curves_Sn[:, np.isfinite(curves_Sn).all(axis=0)]
         if n_places == 0:
             n_places = len(curves_Sn)
@@ -92,39 +103,45 @@ def curve_map(
     # A component's sign is arbitrary: here its largest part is positive, so that maps of runs can be compared.
     axes_SK = axes_SK * np.sign(axes_SK[np.abs(axes_SK).argmax(axis=0), np.arange(axes_SK.shape[1])])
     points_NK = np.full((run.n_tokens, axes_SK.shape[1]), np.nan)
-    for tokens, curves_Sn in _smoothed(moment):
-        points_NK[tokens] = (curves_Sn - mean_S[:, None]).T @ axes_SK
+    for chosen_n, curves_Sn in _smoothed(moment, which_n):
+        points_NK[chosen_n] = (curves_Sn - mean_S[:, None]).T @ axes_SK
     explained = values[::-1][:n_components] / max(float(np.maximum(values, 0).sum()), 1e-300)
     about = tuple(f"component {k + 1} ({share:.0%} of the variance)" for k, share in enumerate(explained))
     return CurveMap(points_NK, explained, method, about)
 
 
-def _smoothed(moment: Moment) -> Iterator[tuple[slice, Float64]]:
-    """Smoothed curves at places evenly apart over log10 steps, block by block."""
-    for tokens in blocks.token_blocks(moment.surprisal):
+def _smoothed(moment: Moment, which_n: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Float64]]:
+    """Smoothed curves of some tokens at places evenly apart over log10 steps, block by block."""
+    for block in blocks.token_blocks(moment.surprisal):
+        first_n, stop_n = np.searchsorted(which_n, (block.start, block.stop))
+        chosen_n = which_n[first_n:stop_n]
+        if not chosen_n.size:
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasureWarning)
-            fit = smooth_curves(moment.surprisal[:, tokens], moment.steps_T)
+            fit = smooth_curves(moment.surprisal[:, block][:, chosen_n - block.start], moment.steps_T)
         if fit.basis is None:
-            yield tokens, np.full((1, tokens.stop - tokens.start), np.nan)
+            yield chosen_n, np.full((1, len(chosen_n)), np.nan)
             continue
         first, last = np.log10(float(fit.steps_T[0])), np.log10(float(fit.steps_T[-1]))
         places = np.clip(10 ** np.linspace(first, last, PLACES), fit.steps_T[0], fit.steps_T[-1])
-        yield tokens, np.asarray(fit.at(places), np.float64)
+        yield chosen_n, np.asarray(fit.at(places), np.float64)
 
 
-def _by_umap(moment: Moment, n_components: int, seed: int, neighbours: int | None) -> CurveMap:
+def _by_umap(
+    moment: Moment, which_n: NDArray[np.int64], n_components: int, seed: int, neighbours: int | None
+) -> CurveMap:
     try:
         from umap import UMAP
     except ImportError as error:
         raise ImportError("method='umap' needs umap-learn: pip install umap-learn.") from error
     curves_NT = np.asarray(moment.surprisal[:], np.float32).T
-    known_N = np.isfinite(curves_NT).all(axis=1)
-    n = int(known_N.sum())
+    known_n = which_n[np.isfinite(curves_NT[which_n]).all(axis=1)]
+    n = len(known_n)
     if n < 3:
         raise ValueError(f"{moment.run.path}: {n} curves are finite; a map takes three.")
     chosen = neighbours if neighbours is not None else max(LEAST_NEIGHBOURS, n // TOKENS_A_NEIGHBOUR)
     made: Any = UMAP(n_neighbors=min(chosen, n - 1), n_components=n_components, random_state=seed)
     points_NK = np.full((len(curves_NT), n_components), np.nan)
-    points_NK[known_N] = made.fit_transform(curves_NT[known_N])
+    points_NK[known_n] = made.fit_transform(curves_NT[known_n])
     return CurveMap(points_NK, np.zeros(0), "umap", tuple(f"UMAP {k + 1}" for k in range(n_components)))

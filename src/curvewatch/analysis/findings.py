@@ -89,12 +89,13 @@ class Findings:
     comparison: Comparison | None
 
 
-def gather_findings(runs: Sequence[Reader], say: Say | None = None) -> Findings:
+def gather_findings(runs: Sequence[Reader], say: Say | None = None, *, keep_pairs: bool = False) -> Findings:
     """Reads and measures runs of one token set.
 
     Args:
         runs: One or more.
         say: Called with what is being done, how much of it is done, and how much there is.
+        keep_pairs: Whether the comparison keeps the variability of each pair of runs; see `compare`.
 
     Raises:
         ValueError: If one run stands there twice.
@@ -110,7 +111,7 @@ def gather_findings(runs: Sequence[Reader], say: Say | None = None) -> Findings:
     if len(runs) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasureWarning)  # they are in its notes
-            comparison = compare(runs, progress=_about(say, "comparing runs"))
+            comparison = compare(runs, keep_pairs=keep_pairs, progress=_about(say, "comparing runs"))
     return Findings(found, comparison)
 
 

@@ -65,14 +65,30 @@ def report(
     files: RunPaths,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Of the page.", show_default=False)] = None,
+    ngrams: Annotated[
+        Path | None,
+        typer.Option("--ngrams", help="Written by curvewatch ngrams: adds what predicts learning.", show_default=False),
+    ] = None,
+    diversity: Annotated[
+        Path | None,
+        typer.Option("--diversity", help="Written by curvewatch diversity; beside --ngrams.", show_default=False),
+    ] = None,
     set_name: SetName = None,
 ) -> None:
     """One HTML page with everything, of one run or several of one token set. It needs no network, ever."""
     from curvewatch.analysis.report import write_report
 
+    if diversity is not None and ngrams is None:
+        raise typer.BadParameter("it predicts beside n-grams: give --ngrams, too.", param_hint="--diversity")
     runs = [opened(file, set_name) for file in files]
+    counted = seen = None
+    if ngrams is not None:
+        from curvewatch.corpus import load_diversity, load_ngrams
+
+        counted = load_ngrams(ngrams, runs[0].tokens)
+        seen = load_diversity(diversity) if diversity is not None else None
     with saying() as say:
-        write_report(runs, output, title=title, say=say)
+        write_report(runs, output, title=title, ngrams=counted, diversity=seen, say=say)
     out.print(str(output), markup=False, soft_wrap=True)
     note(f"{output.stat().st_size / 1e6:.1f} MB; open it in a browser")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from curvewatch.analysis.compare import Comparison
 from curvewatch.analysis.predict.across import AcrossRuns, NgramHump, across_runs, ngram_hump, tables_of_runs
 from curvewatch.analysis.predict.design import Design, Moments, groups_of, moments_of
 from curvewatch.analysis.predict.effects import Effect, class_effects, effects_of
@@ -24,9 +25,9 @@ from curvewatch.analysis.predict.predictors import Predictors, predictors_of
 from curvewatch.analysis.predict.solving import Step, fit, nested
 from curvewatch.analysis.predict.targets import Targets, targets_of
 from curvewatch.analysis.predict.telling import in_words, tables_of
-from curvewatch.analysis.run import Run
 from curvewatch.corpus import NgramSurprisals
 from curvewatch.corpus.types_seen import ContextualDiversity
+from curvewatch.runfile.reader import Reader
 from curvewatch.storage.replacing import replacing
 from curvewatch.tokens.tokenset import TokenSet
 
@@ -119,7 +120,7 @@ class Prediction:
 
 
 def predict(
-    runs: Sequence[Run],
+    runs: Sequence[Reader],
     ngrams: NgramSurprisals,
     diversity: ContextualDiversity | None = None,
     *,
@@ -128,6 +129,7 @@ def predict(
     paper: bool = False,
     censored: str = "keep",
     seed: int = 0,
+    comparison: Comparison | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
     """Regresses each measure of the runs' tokens, averaged over the runs, on what the corpus says of them.
@@ -141,13 +143,14 @@ def predict(
         paper: The released code's values of the measures.
         censored: "keep" or "drop" tokens that were acquired before the first step, where age is predicted.
         seed: For the draws behind the intervals.
+        comparison: Of these runs, with `keep_pairs`, where it is at hand; None compares them.
         progress: Called with the tokens done and in all, for each run's measures.
 
     Raises:
         TokenSetMismatchError: If runs and n-grams are not of one token set.
         ValueError: If there are fewer tokens than predictors, or an argument makes no sense.
     """
-    targets = targets_of(runs, paper=paper, censored=censored, progress=progress)
+    targets = targets_of(runs, paper=paper, censored=censored, comparison=comparison, progress=progress)
     tokens = runs[0].tokens if tokens is None else tokens
     if diversity is not None and not np.array_equal(_counts(diversity), _counts(ngrams)):
         counted = [f"{int(one.token_counts_V.sum()):,}" for one in (diversity, ngrams)]

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.analysis.cache import measures_of
 from curvewatch.analysis.compare import Comparison, check_comparable, compare
-from curvewatch.analysis.run import Run
 from curvewatch.measures import MeasureWarning
 from curvewatch.measures.agreement import measure_correlations
+from curvewatch.runfile.reader import Reader
 
 Float64 = NDArray[np.float64]
 TARGETS = {
@@ -48,10 +49,11 @@ class Targets:
 
 
 def targets_of(
-    runs: Sequence[Run],
+    runs: Sequence[Reader],
     *,
     paper: bool = False,
     censored: str = "keep",
+    comparison: Comparison | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Targets:
     """The five targets, each the mean over the runs.
@@ -60,6 +62,7 @@ def targets_of(
         runs: Of one token set; with one alone there is no variability across runs.
         paper: The released code's values: a token that was never acquired has the last step for its age.
         censored: Tokens that were acquired before the first step: "keep" them with that age, or "drop" them.
+        comparison: Of these runs, with `keep_pairs`, where it is at hand; None compares them.
         progress: Called with the tokens done and in all, for each run.
 
     Raises:
@@ -75,7 +78,7 @@ def targets_of(
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MeasureWarning)
-        tables = [run.measures(paper=paper, progress=progress) for run in runs]
+        tables = [measures_of(run, paper=paper, progress=progress) for run in runs]
     notes += dict.fromkeys(str(warning.message) for warning in caught)
     values: dict[str, Float64] = {}
     left_out: dict[str, dict[str, int]] = {}
@@ -106,7 +109,7 @@ def targets_of(
     if len(runs) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasureWarning)
-            found = compare(list(runs), paper=paper, keep_pairs=True)
+            found = comparison or compare(list(runs), paper=paper, keep_pairs=True)
         values["var_runs"] = np.array(found.cross.variability_N, np.float64)
         notes += [note for note in found.notes if note not in notes]
         unknown = int(np.isnan(values["var_runs"]).sum())

@@ -84,6 +84,7 @@ async function start() {
   labelFrames(data);
   costTable(data);
   offerAxis(data);
+  predictedTables(data);
   await shown();
   const script = document.createElement("script");
   script.textContent = new TextDecoder().decode(await inflated("library"));
@@ -101,8 +102,10 @@ async function start() {
   structureCharts(data, pick);
   labelCharts(data);
   const units = new UnitExplorer(data);
+  const points = new PointMap(data, pick);
+  humpChart(data);
   crossCharts(data);
-  redraw.push(() => { surprisalChart(data); costChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); labelCharts(data); units.draw(); crossCharts(data); });
+  redraw.push(() => { surprisalChart(data); costChart(data); overviewCharts(data); explorer.draw(); structureCharts(data, pick); labelCharts(data); units.draw(); points.recolour(); points.region(); humpChart(data); crossCharts(data); });
   document.documentElement.dataset.ready = Math.round(performance.now() - begun);
 }
 

@@ -42,6 +42,17 @@ def integers(values: NDArray[Any]) -> dict[str, Any]:
     return {"kind": "i4", "shape": list(values.shape), "data": np.ascontiguousarray(values, "<i4").tobytes()}
 
 
+def shorts(values: NDArray[Any]) -> dict[str, Any]:
+    """Numbers from 0 to 1 in 65,536 grades, as uint16."""
+    graded = np.rint(np.clip(values, 0, 1) * 65_535)
+    return {"kind": "u2", "shape": list(values.shape), "data": np.ascontiguousarray(graded, "<u2").tobytes()}
+
+
+def small(values: NDArray[Any]) -> dict[str, Any]:
+    """Whole numbers from 0 to 255 as bytes."""
+    return {"kind": "u1", "shape": list(values.shape), "data": np.ascontiguousarray(values, np.uint8).tobytes()}
+
+
 def bits(values_nT: NDArray[np.bool_]) -> dict[str, Any]:
     """Truth values, eight to a byte, each row from a byte of its own."""
     return {"kind": "bits", "shape": list(values_nT.shape), "data": np.packbits(values_nT, axis=1).tobytes()}

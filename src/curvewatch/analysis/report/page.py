@@ -12,17 +12,38 @@ from pathlib import Path
 
 from curvewatch.analysis.findings import Findings, Say, gather_findings
 from curvewatch.analysis.frames import need
+from curvewatch.analysis.predict.prediction import Prediction, predict
 from curvewatch.analysis.report import pack
+from curvewatch.analysis.report.fixed import fixed
 from curvewatch.analysis.report.payload import payload, tokens_that_fit
+from curvewatch.corpus import NgramSurprisals
+from curvewatch.corpus.types_seen import ContextualDiversity
 from curvewatch.runfile.reader import Reader
 from curvewatch.storage.replacing import replacing
 
 PAGE_LIMIT_BYTES = 7_500_000
-SCRIPTS = ("unpack.js", "theme.js", "charts.js", "explorer.js", "gallery.js", "units.js", "cost.js", "main.js")
+SCRIPTS = (
+    "unpack.js",
+    "theme.js",
+    "charts.js",
+    "explorer.js",
+    "gallery.js",
+    "units.js",
+    "cost.js",
+    "points.js",
+    "predicted.js",
+    "main.js",
+)
 
 
 def write_report(
-    runs: Sequence[Reader], path: str | os.PathLike[str], *, title: str | None = None, say: Say | None = None
+    runs: Sequence[Reader],
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    ngrams: NgramSurprisals | None = None,
+    diversity: ContextualDiversity | None = None,
+    say: Say | None = None,
 ) -> Path:
     """Writes the report of one run, or of several of one token set, to `path`, replacing what is there.
 
@@ -33,25 +54,36 @@ def write_report(
         runs: One or more.
         path: Of the page.
         title: Of the page; None: the names of the runs.
+        ngrams: N-gram surprisals of the set (`curvewatch ngrams`): the page then has a section on what predicts
+            learning; see `curvewatch.analysis.predict.predict`.
+        diversity: Contextual diversity (`curvewatch diversity`), one more predictor.
         say: Called with what is being done, how much of it is done, and how much there is.
 
     Raises:
-        TokenSetMismatchError: If the runs' token sets differ.
+        TokenSetMismatchError: If the runs' token sets differ, or the n-grams are of another.
         ImportError: If Plotly is not installed.
+        ValueError: If there is diversity without n-grams, or there are too few tokens for what predicts them.
     """
+    if diversity is not None and ngrams is None:
+        raise ValueError("diversity: it predicts beside n-grams. Give ngrams=, too.")
     library = _library()
-    findings = gather_findings(runs, say)
-    page = _fitting(findings, title or ", ".join(one.name for one in findings.runs), library)
+    if ngrams is not None:
+        ngrams.check_set(runs[0].tokens, "ngrams")
+    findings = gather_findings(runs, say, keep_pairs=ngrams is not None)
+    prediction = None
+    if ngrams is not None:
+        prediction = predict(runs, ngrams, diversity, comparison=findings.comparison)
+    page = _fitting(findings, prediction, title or ", ".join(one.name for one in findings.runs), library)
     path = Path(path)
     with replacing(path) as file:
         file.write(page.encode())
     return path
 
 
-def _fitting(findings: Findings, title: str, library: str) -> str:
-    limit = tokens_that_fit(findings)
+def _fitting(findings: Findings, prediction: Prediction | None, title: str, library: str) -> str:
+    limit, more = tokens_that_fit(findings), fixed(findings, prediction)
     while True:
-        page = _page(title, payload(findings, title, limit), library)
+        page = _page(title, payload(findings, title, limit, more), library)
         size = len(page.encode())
         if size <= PAGE_LIMIT_BYTES or limit <= 50:
             return page

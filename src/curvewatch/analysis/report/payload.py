@@ -20,6 +20,7 @@ from curvewatch.analysis.report import pack
 from curvewatch.analysis.report.chosen import choose, ranked
 from curvewatch.analysis.report.contexts import contexts_of
 from curvewatch.analysis.report.cost import cost_of
+from curvewatch.analysis.report.fixed import Fixed
 from curvewatch.analysis.report.happened import events_on_page
 from curvewatch.analysis.report.units import units_of
 from curvewatch.analysis.sessions import count, part
@@ -64,13 +65,14 @@ def tokens_that_fit(findings: Findings) -> int:
     return int(max(200, min(TOKENS_ON_PAGE, VALUES_ON_PAGE // rows)))
 
 
-def payload(findings: Findings, title: str, limit: int) -> str:
+def payload(findings: Findings, title: str, limit: int, more: Fixed) -> str:
     """The page's data in one text.
 
     Args:
         findings: Of one run or several.
         title: Of the page.
         limit: Tokens on the page.
+        more: See `fixed`.
     """
     first = findings.runs[0]
     units, arrays = units_of(findings, thinned(first.moment.steps_T))
@@ -94,10 +96,11 @@ def payload(findings: Findings, title: str, limit: int) -> str:
         "events": events_on_page(first),
         "cost": cost_of(first, thinned(first.moment.steps_T)),
         "map": _map(findings),
+        **more.plain,
         **contexts_of(first.run.tokens, which_n),
     }
     plain["bins"] = _histograms(findings)
-    arrays |= {"token": pack.integers(which_n)}
+    arrays |= {**more.arrays, "token": pack.integers(which_n)}
     for name, values_N in ranked(findings).items():
         arrays[f"rank.{name}"] = pack.floats(values_N[which_n])
     for index, one in enumerate(findings.runs):

@@ -17,6 +17,8 @@ function unpack(buffer) {
     const size = shape.reduce((a, b) => a * b, 1);
     if (kind === "f4") arrays[name] = new Float32Array(buffer, start + at, size);
     else if (kind === "i4") arrays[name] = new Int32Array(buffer, start + at, size);
+    else if (kind === "u2") arrays[name] = new Uint16Array(buffer, start + at, size);
+    else if (kind === "u1") arrays[name] = new Uint8Array(buffer, start + at, size);
     else arrays[name] = { kind, shape, bytes: new Uint8Array(buffer, start + at) };
   }
   plain.arrays = arrays;
