@@ -245,7 +245,12 @@ STEPS = [0, 1, 2, 4, 8, 16, 32, *range(64, 641, 32)]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three, in which frequent tokens are learned earlier."""
-    folder, tokens = tmp_path_factory.mktemp("predict"), the_set()
+    return write_seeds(tmp_path_factory.mktemp("predict"))
+
+
+def write_seeds(folder: Path) -> list[Path]:
+    """Run files of three seeds, in which frequent tokens are learned earlier."""
+    tokens = the_set()
     unigram = count_ngrams(corpus(), tokens).surprisal_bits_nN[0]
     found = []
     for seed in range(3):

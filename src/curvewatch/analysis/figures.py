@@ -54,7 +54,7 @@ STYLE = {
 
 def save_curve(curve: TokenCurve, path: str | os.PathLike[str] | IO[str]) -> None:
     """Draws one token's curve to `path` (.png, .svg or .pdf), or as SVG to an open file."""
-    _save(curve_figure(curve), path)
+    save_figure(curve_figure(curve), path)
 
 
 def curve_figure(curve: TokenCurve) -> Figure:
@@ -154,7 +154,7 @@ def figures(findings: Findings, folder: str | os.PathLike[str], formats: Sequenc
         drawn = figure(findings, name)
         for ending in formats:
             paths.append(folder / f"{file.replace(' ', '_')}.{ending}")
-            _save(drawn, paths[-1])
+            save_figure(drawn, paths[-1])
     return paths
 
 
@@ -175,7 +175,8 @@ def drawn(draw: Callable[[Any], None], size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: str | os.PathLike[str] | IO[str]) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str] | IO[str]) -> None:
+    """Writes a figure by the ending of `path`, or as SVG to an open file."""
     with need("matplotlib", "figures").rc_context(STYLE):
         figure.savefig(path, dpi=300, format=None if isinstance(path, (str, os.PathLike)) else "svg")
 

@@ -141,9 +141,11 @@ def _one(name: str, run: Reader, say: Say | None) -> RunFindings:
 def dataset_map(moment: Moment, table: MeasureTable) -> tuple[Float64, Float64]:
     """Mean and standard deviation of each token's probability over the last quarter of training, shape [N] each.
 
+    With measures of the released code it is the last 11 rows, as for them.
+
     Source: Swayamdipta et al. (2020), as Chang, Tu & Bergen (2024) use it.
     """
-    window = final_window(moment.steps_T, table.info.max_steps or 0.0)
+    window = final_window(moment.steps_T, table.info.max_steps or 0.0, paper=table.info.paper)
     n_tokens = moment.run.n_tokens
     total_N, square_N = np.zeros(n_tokens), np.zeros(n_tokens)
     n = window.stop - window.start

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli import against, check, events, exposures, label, look, ngrams, predict, score, watch, write
+from curvewatch.cli import against, check, events, exposures, label, look, ngrams, paper, predict, score, watch, write
 
 app = typer.Typer(
     name="curvewatch",
@@ -54,3 +54,4 @@ app.command()(score.score)
 app.command()(ngrams.ngrams)
 app.command()(predict.diversity)
 app.command()(predict.predict)
+app.command()(paper.paper)

@@ -77,7 +77,7 @@ class PointMap {
     } else {
       for (let v = 0; v < this.map.levels; v++) table[v] = packed(ramp(v / (this.map.levels - 1)));
       const scale = make("span", "", { class: "scale", style: `background:linear-gradient(to right, ${RAMP.join(",")})` });
-      const show = (v) => (one.log ? `step ${number(10 ** v)}` : number(v));
+      const show = (v) => this.told(one, v);
       legend.replaceChildren(make("span", show(one.low)), scale, make("span", show(one.high)));
     }
     this.colourOf = Uint32Array.from(one.codes, (code) => table[code]);
@@ -99,7 +99,7 @@ class PointMap {
     const { left, bottom, width, height } = this.view, sx = w / width, sy = h / height;
     // Dots as large as leaves some of the ground free where all are in view, and larger close by.
     const closer = Math.sqrt((65535 * 65535) / (width * height)), size = Math.sqrt((0.12 * w * h) / Math.PI / this.map.n) * Math.max(1, Math.sqrt(closer));
-    const radius = Math.max(0.6 * density, Math.min(4.5 * density, size)), r = Math.ceil(radius), dots = [];
+    const radius = Math.max(density, Math.min(4.5 * density, size)), r = Math.ceil(radius), dots = [];
     for (let dy = -r; dy <= r; dy++) for (let dx = -r; dx <= r; dx++) if (dx * dx + dy * dy <= radius * radius) dots.push([dx, dy]);
     const faint = this.chosen ? packed(channels(colour("grid"))) : 0;
     const put = (i, hue) => {
@@ -254,8 +254,15 @@ class PointMap {
     const one = this.colouring, code = one.codes[i];
     if (code >= this.map.levels) return "–";
     if (one.values) return one.values[code];
-    const value = one.low + (code / (this.map.levels - 1)) * (one.high - one.low);
-    return one.log ? `step ${number(10 ** value)}` : number(value);
+    return this.told(one, this.value(one, code));
+  }
+
+  value(one, code) {
+    return one.low + (code / (this.map.levels - 1)) * (one.high - one.low);
+  }
+
+  told(one, value) {
+    return one.log ? `step ${number(10 ** value)}` : `${number(value)} ${one.unit}`.trim();
   }
 
   // What lies in the region: how many, what they are, their mean curve, and one by one.
@@ -304,8 +311,8 @@ class PointMap {
       const parts = one.values.map((value, v) => [value, share(codes, v), share(every, v)]).sort((a, b) => b[1] - a[1]).filter(([, here]) => here > 0).slice(0, 4);
       said.push(`${one.name}: ${parts.map(([value, here, all]) => `${value} ${(100 * here).toFixed(0)} %` + (this.chosen ? ` (of all ${(100 * all).toFixed(0)} %)` : "")).join(", ")}.`);
     } else {
-      const middle = codes.sort((a, b) => a - b)[codes.length >> 1], value = one.low + (middle / (this.map.levels - 1)) * (one.high - one.low);
-      said.push(`Median ${one.name}: ${one.log ? `step ${number(10 ** value)}` : number(value)}.`);
+      const middle = codes.sort((a, b) => a - b)[codes.length >> 1];
+      said.push(`Median ${one.name}: ${this.told(one, this.value(one, middle))}.`);
     }
     return said.join(" ");
   }

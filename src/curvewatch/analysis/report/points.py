@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from curvewatch.analysis.curve_map import curve_map
 from curvewatch.analysis.findings import CORRELATED, Findings
 from curvewatch.analysis.frames import target_texts
+from curvewatch.analysis.predict.predictors import UNITS
 from curvewatch.analysis.report import pack
 from curvewatch.measures import ACQUISITION_STATUS
 
@@ -26,7 +27,8 @@ LEVELS = 254
 """Shades of a number; the one above them stands for no value."""
 LEAST_CURVES = 3
 SEED = 0
-SHOWN = {"age_of_acquisition": "age of acquisition", "cross_run_variability": "variability across runs"}
+SAID = {"bit": "bits", "log10(step)": "log10 step"}
+AGE = CORRELATED["age_of_acquisition"]
 
 
 def points_of(
@@ -50,8 +52,8 @@ def points_of(
     which_n = which_n[np.isfinite(found.points_NK[which_n]).all(axis=1)]
     points_nK = found.points_NK[which_n]
     numbers = _numbers(findings, predictors or {})
-    shades = {name: _shaded(values_N[which_n]) for name, values_N in numbers.items()}
-    shades = {name: one for name, one in shades.items() if one is not None}
+    every = {name: _shaded(values_N[which_n]) for name, (values_N, _) in numbers.items()}
+    shades = {name: one for name, one in every.items() if one is not None}
     classes, codes = _classes(findings)
     texts = target_texts(one.run.tokens, which_n)
     low_K, high_K = points_nK.min(axis=0), points_nK.max(axis=0)
@@ -65,7 +67,7 @@ def points_of(
         "high": high_K,
         "levels": LEVELS,
         "numbers": [
-            {"name": name, "low": low, "high": high, "log": name in SHOWN and "age" in name}
+            {"name": name, "unit": numbers[name][1], "low": low, "high": high, "log": name == AGE}
             for name, (low, high, _) in shades.items()
         ],
         "classes": [{"name": name, "values": values} for name, values in classes.items()],
@@ -85,13 +87,23 @@ def points_of(
     return plain, arrays
 
 
-def _numbers(findings: Findings, predictors: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+def _numbers(
+    findings: Findings, predictors: Mapping[str, NDArray[np.float64]]
+) -> dict[str, tuple[NDArray[np.float64], str]]:
+    """By name each token's value, and its unit."""
     one = findings.runs[0]
-    found = {title: np.asarray(one.measures[name], np.float64) for name, title in CORRELATED.items()}
-    found[SHOWN["age_of_acquisition"]] = one.age_N
+    found = {
+        title: (
+            np.asarray(one.measures[name], np.float64),
+            SAID.get(one.measures.units[name], one.measures.units[name]),
+        )
+        for name, title in CORRELATED.items()
+    }
+    found[AGE] = (one.age_N, "log10 step")
     if findings.comparison is not None:
-        found[SHOWN["cross_run_variability"]] = findings.comparison.cross.variability_N
-    return found | {f"predictor {name}": values_N for name, values_N in predictors.items()}
+        found["variability across runs"] = (findings.comparison.cross.variability_N, "bits²")
+    units = {name: SAID.get(unit, unit) for name, unit in UNITS.items()}
+    return found | {f"predictor {name}": (values_N, units.get(name, "")) for name, values_N in predictors.items()}
 
 
 def _shaded(values_n: NDArray[np.float64]) -> tuple[float, float, NDArray[np.int64]] | None:
