@@ -47,7 +47,7 @@ def print_summary(path: str, ngrams: NgramSurprisals | None = None) -> None:
         _print_ngrams(run, ngrams)
     _print_forgotten(run, table)
     _print_samples(run)
-    _print_places(Path(path), run, wandb_folder)
+    _print_places(Path(path), run, wandb_folder, ngrams)
 
 
 def _bands(run: Run) -> dict[str, np.ndarray]:
@@ -129,11 +129,11 @@ def _print_samples(run: Run) -> None:
             print(f"  step {one.step:<6} {text}")
 
 
-def _print_places(path: Path, run: Run, wandb_folder: str | None) -> None:
+def _print_places(path: Path, run: Run, wandb_folder: str | None, ngrams: NgramSurprisals | None) -> None:
     # With an active W&B run the callback has written the report already.
     report = path.with_suffix(".report.html")
     if not report.exists() or report.stat().st_mtime < path.stat().st_mtime:
-        write_report([run], report)
+        write_report([run], report, ngrams=ngrams)
     _head("Where things are")
     print("The run file:", path)
     print("The report:  ", report)

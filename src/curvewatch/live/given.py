@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from curvewatch.live.settings import Live
 from curvewatch.live.watched import check_watched
 from curvewatch.measures.frequency import TargetTypes
 from curvewatch.tokens.tokenset import TokenSet
+
+if TYPE_CHECKING:
+    from curvewatch.corpus import NgramSurprisals
 
 TRAINING, AUTO = "training", "auto"
 
@@ -45,7 +48,7 @@ def given_for(live: Live, sets: Mapping[str, TokenSet]) -> dict[str, Given]:
         ValueError: If a file is of another kind, counts don't fit the vocabulary, or a token to be watched isn't there.
         TokenSetMismatchError: If n-gram surprisals are those of another set.
     """
-    ngrams = _ngrams(live.ngrams, sets)
+    ngrams = ngrams_of(live.ngrams, sets)
     counts_V = _counts(live.token_counts)
     found = {}
     for name, tokens in sets.items():
@@ -76,7 +79,12 @@ def given_for(live: Live, sets: Mapping[str, TokenSet]) -> dict[str, Given]:
     return found
 
 
-def _ngrams(given: Any, sets: Mapping[str, TokenSet]) -> dict[str, Any]:
+def ngrams_of(given: Any, sets: Mapping[str, TokenSet]) -> dict[str, NgramSurprisals]:
+    """By token set what `Live(ngrams=...)` gives, read if it is a file; sets without any are left out.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError, TokenSetMismatchError: As `given_for`.
+    """
     if given is None:
         return {}
     from curvewatch.corpus import NgramSurprisals, load_ngrams

@@ -6,9 +6,11 @@ import importlib.util
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from curvewatch.live.given import ngrams_of
 from curvewatch.trackers.sinks import active_wandb_run
 
 logger = logging.getLogger("curvewatch")
@@ -16,7 +18,7 @@ logger = logging.getLogger("curvewatch")
 NEEDED = ("plotly",)
 
 
-def publish(path: str, sets: Sequence[str], *, report: bool, artifact: bool) -> None:
+def publish(path: str, sets: Sequence[str], *, report: bool, artifact: bool, ngrams: Any = None) -> None:
     """Sends report and run file to the active W&B run, if there is one; never raises, since training has ended well.
 
     Args:
@@ -24,6 +26,7 @@ def publish(path: str, sets: Sequence[str], *, report: bool, artifact: bool) -> 
         sets: Names of its token sets.
         report: Write the report page beside the run file, one a set, and log it.
         artifact: Log the run file as an artifact.
+        ngrams: What `Live(ngrams=...)` was given: the report then says what predicts learning.
     """
     run = active_wandb_run()
     if run is None:
@@ -32,7 +35,7 @@ def publish(path: str, sets: Sequence[str], *, report: bool, artifact: bool) -> 
     try:
         if report and _can_report():
             for name in sets:
-                page = _write_report(file, name, only=len(sets) == 1)
+                page = _write_report(file, name, only=len(sets) == 1, ngrams=ngrams)
                 # Into the summary and not a row of its own, which would move the script's numbering of rows.
                 run.summary[f"curvewatch/{name}/report"] = wandb.Html(str(page), inject=False)
     except Exception as error:
@@ -53,12 +56,24 @@ def _can_report() -> bool:
     return not missing
 
 
-def _write_report(file: Path, set_name: str, *, only: bool) -> Path:
+def _write_report(file: Path, set_name: str, *, only: bool, ngrams: Any) -> Path:
     from curvewatch.analysis.report import write_report
     from curvewatch.analysis.run import open_run
 
     began = time.perf_counter()
     page = file.with_name(f"{file.stem}.report.html" if only else f"{file.stem}.{set_name}.report.html")
-    write_report([open_run(file, set_name)], page)
+    run = open_run(file, set_name)
+    counted = None
+    if isinstance(ngrams, Mapping):
+        ngrams = ngrams.get(set_name)
+    if ngrams is not None:
+        counted = ngrams_of(ngrams, {set_name: run.tokens})[set_name]
+    try:
+        write_report([run], page, ngrams=counted)
+    except ValueError as error:
+        if counted is None:
+            raise
+        logger.warning("the report goes without what predicts learning: %s", error)
+        write_report([run], page)
     logger.info("report written to %s in %.1f s", page, time.perf_counter() - began)
     return page

@@ -618,7 +618,10 @@ class Watch:
         finally:
             keeper.recorder.close()
         if well and keeper.has_rows:
-            publish(self.path, list(self.tokens), report=self.live.report, artifact=self.live.artifact)
+            publish(
+                self.path, list(self.tokens), report=self.live.report, artifact=self.live.artifact,
+                ngrams=self.live.ngrams,
+            )  # fmt: skip
 
     def __enter__(self) -> Watch:
         return self

@@ -302,7 +302,7 @@ class PointMap {
       const counts = new Map();
       for (const i of points) counts.set(this.word[i], (counts.get(this.word[i]) ?? 0) + 1);
       const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 8);
-      said.push(`Most common: ${most.map(([w, n]) => `${inWords(this.map.words[w])} × ${n.toLocaleString("en")}`).join(", ")}.`);
+      said.push(`Most common: ${most.map(([w, n]) => `“${inWords(this.map.words[w])}” × ${n.toLocaleString("en")}`).join(", ")}.`);
     }
     const codes = points.map((i) => one.codes[i]).filter((code) => code < this.map.levels);
     if (!codes.length) return [...said, `${one.name}: no value.`].join(" ");
