@@ -140,9 +140,13 @@ def diversity(
         bool, typer.Option("--paper", help="Context types are the lowest ids, as in the release.")
     ] = False,
 ) -> None:
-    """How many different tokens stand shortly before each type of token, anywhere in the training corpus."""
+    """How many different tokens stand shortly before each type of token, anywhere in the training corpus.
+
+    A job that was stopped goes on where it was when it is called again: OUTPUT.part keeps how far it came.
+    """
     from curvewatch.cli.ngrams import loaded_tokenizer
     from curvewatch.corpus import contextual_diversity, open_corpus
+    from curvewatch.corpus.resuming import Resume
     from curvewatch.watch.checkpoints import load_tokens
 
     check_npz(output)
@@ -150,12 +154,16 @@ def diversity(
     source = open_corpus(
         corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split
     )
+    part = Resume(output.with_name(f"{output.name}.part"))
+    if part.path.exists():
+        note(f"going on from {part.path}, where an earlier call was stopped")
     with progressing("looking") as progress:
         found = contextual_diversity(
             source, token_set, window=window, context_types=context_types, max_tokens=max_tokens or None, seed=seed,
-            paper=paper, progress=lambda done, of: progress(done, of or 0),
+            paper=paper, progress=lambda done, of: progress(done, of or 0), resume=part,
         )  # fmt: skip
     found.save(output)
+    part.remove()
     out.print(str(output), markup=False, soft_wrap=True)
     raw_V, share = found.raw_V, float(found.made_by["share"])
     occurring = found.token_counts_V > 0
