@@ -21,6 +21,8 @@ TITLES = {
     "reliability": "Reliability of variability across runs",
     "same_token": "How many tokens of another run have a curve nearer than the token's own",
     "ngram_peaks": "When surprisal is most like an n-gram model's",
+    "context_sweep": "Adjusted R2 of each measure on its context's log-probability alone, by order and window; a minus "
+    "is the slope's, a ! a slope of another direction than expected",
 }
 
 
@@ -50,6 +52,18 @@ def predict(
         Path | None,
         typer.Option("--output", "-o", help="Folder for tables (CSV, JSON) and figures.", show_default=False),
     ] = None,
+    context_sweep: Annotated[
+        bool,
+        typer.Option("--context-sweep", help="Also the context's frequency in windows of 1 to 128 tokens."),
+    ] = False,
+    sweep_ngrams: Annotated[
+        Path | None,
+        typer.Option(
+            "--sweep-ngrams",
+            help="For that sweep, of 1 to 5-grams: written by curvewatch ngrams --every-position.",
+            show_default=False,
+        ),
+    ] = None,
     drop_censored: Annotated[
         bool, typer.Option("--drop-censored", help="Age: leave out tokens known before the first step.")
     ] = False,
@@ -67,6 +81,7 @@ def predict(
     tokens = runs[0].tokens
     counted = load_ngrams(ngrams, tokens)
     seen = load_diversity(diversity) if diversity is not None else None
+    every = load_ngrams(sweep_ngrams) if sweep_ngrams is not None else None
     if pos is not None:
         with progressing("tagging") as progress:
             tokens = part_of_speech(tokens, pos, progress=progress).label(tokens)
@@ -78,14 +93,14 @@ def predict(
     with progressing("measuring") as progress:
         found = regress(
             runs, counted, seen, tokens=tokens, extra=others, paper=paper,
-            censored="drop" if drop_censored else "keep", progress=progress,
+            censored="drop" if drop_censored else "keep", progress=progress, sweep=context_sweep, sweep_ngrams=every,
         )  # fmt: skip
     out.print(plain(found.in_words()), soft_wrap=True)
     for name, table in found.tables.items():
         if table.empty:
             continue
         out.print(f"\n[bold]{TITLES.get(name, name)}[/]")
-        print_table(_flat(table), None, verbatim=True)
+        print_table(_swept(table) if name == "context_sweep" else _flat(table), None, verbatim=True)
     for name, why in found.predictors.left_out.items():
         note(f"{name} predicts nothing here: {why}")
     for target, reasons in found.targets.left_out.items():
@@ -98,6 +113,12 @@ def predict(
     if output is not None:
         for path in [*found.save(output), *save_figures(found, output)]:
             out.print(str(path), markup=False, soft_wrap=True)
+
+
+def _swept(table: Any) -> Any:
+    """The sweep with a row for each measure and order, a column for each window."""
+    shown = table["signed_r2"].map("{:.4f}".format) + table["unexpected"].map(lambda ways: " !" if ways else "")
+    return _flat(shown.unstack("window").fillna("")).rename(columns=lambda name: str(name))
 
 
 def _flat(table: Any) -> Any:

@@ -74,11 +74,11 @@ def effects_of(moments: Moments, columns: Sequence[str], *, frequency: str = "un
 def _signs(moments: Moments, columns: Sequence[str], name: str, frequency: str) -> str:
     slopes = [fit(moments, columns).of(name), fit(moments, [name]).of(name)]
     if name != frequency and frequency in moments.design.numbers:
-        slopes.append(_slope_on_residual(moments, name, frequency))
+        slopes.append(slope_beyond(moments, name, frequency))
     return "".join("+" if slope >= 0 else "-" for slope in slopes if np.isfinite(slope))
 
 
-def _slope_on_residual(moments: Moments, name: str, frequency: str) -> float:
+def slope_beyond(moments: Moments, name: str, frequency: str) -> float:
     """Slope of a number, alone, on what the frequency leaves of the target; of standardised columns."""
     total_CC = moments.sums_GCC.sum(axis=0)
     one, x, f, y = moments.place([INTERCEPT, name, frequency, TARGET])

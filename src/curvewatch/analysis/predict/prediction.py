@@ -22,6 +22,7 @@ from curvewatch.analysis.predict.design import Design, Moments, groups_of, momen
 from curvewatch.analysis.predict.effects import Effect, class_effects, effects_of
 from curvewatch.analysis.predict.predictors import Predictors, predictors_of
 from curvewatch.analysis.predict.solving import Step, fit, nested
+from curvewatch.analysis.predict.sweep import Swept, context_sweep, contexts_of, table_of_sweep
 from curvewatch.analysis.predict.targets import Targets, targets_of
 from curvewatch.analysis.predict.telling import in_words, tables_of
 from curvewatch.analysis.run import Run
@@ -65,6 +66,7 @@ class Prediction:
         unknown: Tokens without a finite value of some predictor, which no model has.
         across: The runs beside each other; None of one run.
         hump: When surprisal is like that of n-gram models; None where predictors were given by themselves.
+        sweep: Each measure on the frequency of contexts of other kinds; empty where that was not asked for.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Prediction:
         self.n_sequences, self.unknown = n_sequences, unknown
         self.across: AcrossRuns | None = None
         self.hump: NgramHump | None = None
+        self.sweep: list[Swept] = []
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} R2 {one.steps[-1].fit.adjusted_r2:.2f}" for name, one in self.found.items())
@@ -88,9 +91,11 @@ class Prediction:
         """By name a pandas DataFrame: predictors, correlations, models, directions, effects, measures, each class.
 
         Correlations are the predictors', measures the targets' with each other. With several runs also across_runs,
-        reliability, same_token; and ngram_peaks.
+        reliability, same_token; and ngram_peaks. With the sweep also context_sweep.
         """
         more = tables_of_runs(self.across, self.hump) if self.hump is not None else {}
+        if self.sweep:
+            more["context_sweep"] = table_of_sweep(self.sweep)
         return tables_of(self) | more
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -129,6 +134,8 @@ def predict(
     censored: str = "keep",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    sweep: bool = False,
+    sweep_ngrams: NgramSurprisals | None = None,
 ) -> Prediction:
     """Regresses each measure of the runs' tokens, averaged over the runs, on what the corpus says of them.
 
@@ -142,13 +149,18 @@ def predict(
         censored: "keep" or "drop" tokens that were acquired before the first step, where age is predicted.
         seed: For the draws behind the intervals.
         progress: Called with the tokens done and in all, for each run's measures.
+        sweep: Also each measure on the context's log-probability by n-grams of other orders in windows of other
+            lengths; see `sweep`.
+        sweep_ngrams: For orders above 1: n-gram surprisals of every position of the set's sequences (`curvewatch
+            ngrams --every-position`, `corpus.every_position`).
 
     Raises:
         TokenSetMismatchError: If runs and n-grams are not of one token set.
         ValueError: If there are fewer tokens than predictors, or an argument makes no sense.
     """
-    targets = targets_of(runs, paper=paper, censored=censored, progress=progress)
     tokens = runs[0].tokens if tokens is None else tokens
+    contexts = contexts_of(tokens, ngrams, sweep_ngrams) if sweep or sweep_ngrams is not None else None
+    targets = targets_of(runs, paper=paper, censored=censored, progress=progress)
     if diversity is not None and not np.array_equal(_counts(diversity), _counts(ngrams)):
         counted = [f"{int(one.token_counts_V.sum()):,}" for one in (diversity, ngrams)]
         note = f"diversity and n-grams were counted in other corpora: of {counted[0]} and {counted[1]} tokens"
@@ -158,6 +170,8 @@ def predict(
     if targets.comparison is not None:
         found.across = across_runs(runs, targets.comparison, seed=seed)
     found.hump = ngram_hump(runs, ngrams)
+    if contexts is not None:
+        found.sweep = context_sweep(predictors, targets, contexts)
     return found
 
 
