@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import SetName, check_npz, fail, guarded, note, out, progressing
+from curvewatch.cli.common import SetName, check_npz, fail, guarded, note, noted_warnings, out, progressing
 
 # Of held-out text far fewer 5-grams occur: a tenth in a corpus of two million tokens.
 LONG, SUSPICIOUS_SHARE = 5, 0.9
@@ -69,7 +69,7 @@ def ngrams(
     )
     if tokenizer is not None and source.about["kind"] != "text":
         fail(f"tokenizer: {corpus} holds token ids already; leave --tokenizer out.")
-    with progressing("counting") as progress:
+    with noted_warnings(), progressing("counting") as progress:
         found = count_ngrams(
             source, token_set, n_max=n_max, paper=paper, progress=lambda done, of: progress(done, of or 0)
         )

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import Paper, RunPaths, SetName, check_npz, guarded, note, opened, out, plain, progressing
+from curvewatch.cli.common import (
+    Paper,
+    RunPaths,
+    SetName,
+    check_npz,
+    guarded,
+    note,
+    noted_warnings,
+    opened,
+    out,
+    plain,
+    progressing,
+    saying,
+)
 from curvewatch.cli.look import print_table
 
 TITLES = {
@@ -24,6 +38,9 @@ TITLES = {
     "context_sweep": "Adjusted R2 of each measure on its context's log-probability alone, by order and window; a minus "
     "is the slope's, a ! a slope of another direction than expected",
 }
+
+NOT_PRINTED = ("class_effects",)
+"""The tables of classes have their effects; the intervals stand in the files."""
 
 
 @guarded
@@ -73,6 +90,7 @@ def predict(
     """What predicts when a token is learned, how stable that is, and what is forgotten; several runs are averaged."""
     from curvewatch.analysis.predict import predict as regress
     from curvewatch.analysis.predict.drawing import save_figures
+    from curvewatch.analysis.predict.predictors import CLASSES
     from curvewatch.corpus import load_diversity, load_ngrams, part_of_speech
 
     if output is not None and output.exists() and not output.is_dir():
@@ -85,19 +103,28 @@ def predict(
     if pos is not None:
         with progressing("tagging") as progress:
             tokens = part_of_speech(tokens, pos, progress=progress).label(tokens)
+    for name in labels or ():
+        if name in CLASSES:
+            raise typer.BadParameter(
+                f"{name}: this label is a predictor wherever the runs have it; leave it out.", param_hint="--label"
+            )
+        if name not in tokens.labels:
+            known = ", ".join(one for one in tokens.labels if one not in CLASSES) or "none"
+            raise typer.BadParameter(f"{name}: the runs have no such label; there are {known}.", param_hint="--label")
     others: dict[str, Any] = dict.fromkeys(labels or ())
     if extra is not None:
         from curvewatch.cli.label import columns_of
 
-        others |= columns_of(extra, len(tokens), "--extra")
-    with progressing("measuring") as progress:
+        others |= {name: _numbers(of) for name, of in columns_of(extra, len(tokens), "--extra").items()}
+    with saying() as say:
         found = regress(
             runs, counted, seen, tokens=tokens, extra=others, paper=paper,
-            censored="drop" if drop_censored else "keep", progress=progress, sweep=context_sweep, sweep_ngrams=every,
+            censored="drop" if drop_censored else "keep", progress=partial(say, "measuring"), stage=say,
+            sweep=context_sweep, sweep_ngrams=every,
         )  # fmt: skip
     out.print(plain(found.in_words()), soft_wrap=True)
     for name, table in found.tables.items():
-        if table.empty:
+        if table.empty or name in NOT_PRINTED:
             continue
         out.print(f"\n[bold]{TITLES.get(name, name)}[/]")
         print_table(_swept(table) if name == "context_sweep" else _flat(table), None, verbatim=True)
@@ -113,6 +140,17 @@ def predict(
     if output is not None:
         for path in [*found.save(output), *save_figures(found, output)]:
             out.print(str(path), markup=False, soft_wrap=True)
+
+
+def _numbers(values: Any) -> Any:
+    """A column of a file as numbers, where all that it says are numbers; blanks and "nan" are no value."""
+    import numpy as np
+
+    texts = ["" if one is None else str(one).strip() for one in values]
+    try:
+        return np.array([float(one) if one else np.nan for one in texts])
+    except ValueError:
+        return values
 
 
 def _swept(table: Any) -> Any:
@@ -178,7 +216,7 @@ def diversity(
     part = Resume(output.with_name(f"{output.name}.part"))
     if part.path.exists():
         note(f"going on from {part.path}, where an earlier call was stopped")
-    with progressing("looking") as progress:
+    with noted_warnings(), progressing("looking") as progress:
         found = contextual_diversity(
             source, token_set, window=window, context_types=context_types, max_tokens=max_tokens or None, seed=seed,
             paper=paper, progress=lambda done, of: progress(done, of or 0), resume=part,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.corpus.checks import Place, refuse_beyond, refuse_empty, warn_of_foreign
 from curvewatch.corpus.counting import TokenCounter
 from curvewatch.corpus.files import as_corpus
 from curvewatch.corpus.keys import Int64
@@ -109,7 +110,8 @@ def contextual_diversity(
     if not total:
         if kept is not None:
             kept.remove()
-        raise ValueError("corpus: it holds no token.")
+        refuse_empty(counts_V, source)
+    warn_of_foreign(counts_V, tokens, source)
     special_S = np.array([i for i in special if 0 <= i < len(counts_V)], np.int64)
     types_K = _context_types(counts_V, special_S, context_types, paper=paper)
     share = 1.0 if max_tokens is None else min(1.0, max_tokens / total)
@@ -182,8 +184,11 @@ def _counted(
         at.arrays["counts"] = counter.laid_counts
 
     if not at.done_passes:
+        place = Place(source, known=not at.places)
         for laid_M, done in source.blocks() if resume is None else resume.blocks(source, at, keep):
+            refuse_beyond(laid_M, tokens.vocab_size, place)
             counter.update(laid_M)
+            place.go_on(laid_M)
             if progress is not None:
                 progress(done, source.size)
         keep()

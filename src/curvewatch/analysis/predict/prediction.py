@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from curvewatch.analysis.predict.across import AcrossRuns, NgramHump, across_runs, ngram_hump, tables_of_runs
 from curvewatch.analysis.predict.design import Design, Moments, groups_of, moments_of
-from curvewatch.analysis.predict.effects import Effect, class_effects, effects_of
+from curvewatch.analysis.predict.effects import Effect, class_effects, class_intervals, effects_of
 from curvewatch.analysis.predict.predictors import Predictors, predictors_of
 from curvewatch.analysis.predict.solving import Step, fit, nested
 from curvewatch.analysis.predict.sweep import Swept, context_sweep, contexts_of, table_of_sweep
@@ -46,6 +46,7 @@ class OfTarget:
         classes: Of each class predictor the coefficient of each value.
         class_gain: Gain in adjusted R2 of each class predictor alone, over the numbers.
         n: Tokens.
+        class_intervals: Of each coefficient of a class its 95 % interval, from drawing sequences anew.
     """
 
     steps: tuple[Step, ...]
@@ -53,6 +54,7 @@ class OfTarget:
     classes: Mapping[str, Mapping[str, float]]
     class_gain: Mapping[str, float]
     n: int
+    class_intervals: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 class Prediction:
@@ -83,15 +85,16 @@ class Prediction:
         return f"<Prediction: {len(self.predictors.numbers)} numbers; {shares}>"
 
     def in_words(self) -> str:
-        """What mattered, by how much, and with what caution."""
+        """What mattered, by how much: a line for each measure; and with what caution, the last one."""
         return in_words(self)
 
     @cached_property
     def tables(self) -> dict[str, Any]:
         """By name a pandas DataFrame: predictors, correlations, models, directions, effects, measures, each class.
 
-        Correlations are the predictors', measures the targets' with each other. With several runs also across_runs,
-        reliability, same_token; and ngram_peaks. With the sweep also context_sweep.
+        Correlations are the predictors', measures the targets' with each other. With classes also class_effects, their
+        coefficients with intervals; with several runs across_runs, reliability, same_token; and ngram_peaks. With the
+        sweep also context_sweep.
         """
         more = tables_of_runs(self.across, self.hump) if self.hump is not None else {}
         if self.sweep:
@@ -99,9 +102,14 @@ class Prediction:
         return tables_of(self) | more
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Writes every table as CSV, and all of it with the settings as `prediction.json`, replacing what is there."""
+        """Writes every table as CSV, and all of it with the settings as `prediction.json`, replacing what is there.
+
+        Tables of an earlier call that this one has not (those that its `prediction.json` lists) are removed.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for name in earlier_tables(folder) - set(self.tables):
+            (folder / f"{name}.csv").unlink(missing_ok=True)
         paths = []
         for name, table in self.tables.items():
             paths.append(folder / f"{name}.csv")
@@ -123,6 +131,16 @@ class Prediction:
         return paths
 
 
+def earlier_tables(folder: Path) -> set[str]:
+    """Names of the tables that an earlier call wrote here."""
+    try:
+        names = set(json.loads((folder / "prediction.json").read_text())["tables"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    # What names another folder is none of ours, whoever wrote it.
+    return {name for name in names if name == Path(name).name}
+
+
 def predict(
     runs: Sequence[Run],
     ngrams: NgramSurprisals,
@@ -134,6 +152,7 @@ def predict(
     censored: str = "keep",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    stage: Callable[[str, int, int], None] | None = None,
     sweep: bool = False,
     sweep_ngrams: NgramSurprisals | None = None,
 ) -> Prediction:
@@ -149,6 +168,7 @@ def predict(
         censored: "keep" or "drop" tokens that were acquired before the first step, where age is predicted.
         seed: For the draws behind the intervals.
         progress: Called with the tokens done and in all, for each run's measures.
+        stage: Called with what is done after that, in words, how much of it is done, and of how much.
         sweep: Also each measure on the context's log-probability by n-grams of other orders in windows of other
             lengths; see `sweep`.
         sweep_ngrams: For orders above 1: n-gram surprisals of every position of the set's sequences (`curvewatch
@@ -166,12 +186,16 @@ def predict(
         note = f"diversity and n-grams were counted in other corpora: of {counted[0]} and {counted[1]} tokens"
         targets = replace(targets, notes=(*targets.notes, note))
     predictors = predictors_of(tokens, ngrams, diversity, extra=extra)
-    found = regressed(predictors, targets, tokens.sequence_index, seed=seed)
+
+    def told(what: str) -> Callable[[int, int], None] | None:
+        return None if stage is None else partial(stage, what)
+
+    found = regressed(predictors, targets, tokens.sequence_index, seed=seed, progress=told("regressions"))
     if targets.comparison is not None:
-        found.across = across_runs(runs, targets.comparison, seed=seed)
+        found.across = across_runs(runs, targets.comparison, seed=seed, progress=told("runs beside each other"))
     found.hump = ngram_hump(runs, ngrams)
     if contexts is not None:
-        found.sweep = context_sweep(predictors, targets, contexts)
+        found.sweep = context_sweep(predictors, targets, contexts, progress=told("context sweep"))
     return found
 
 
@@ -180,7 +204,14 @@ def _counts(of: ContextualDiversity | NgramSurprisals) -> Any:
     return np.trim_zeros(of.token_counts_V, "b")
 
 
-def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, seed: int = 0) -> Prediction:
+def regressed(
+    predictors: Predictors,
+    targets: Targets,
+    sequence_index: Any,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prediction:
     """All regressions of all targets.
 
     Args:
@@ -188,6 +219,7 @@ def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, 
         targets: What is predicted.
         sequence_index: The sequence of each token, [N].
         seed: For the draws behind the intervals.
+        progress: Called with the targets done and in all.
 
     Raises:
         ValueError: If a target has fewer tokens than the models have columns.
@@ -199,7 +231,9 @@ def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, 
         known_N &= np.isfinite(one)
     group_N = groups_of(np.asarray(sequence_index), seed)
     found: dict[str, OfTarget] = {}
-    for name, target_N in targets.values.items():
+    for k, (name, target_N) in enumerate(targets.values.items()):
+        if progress is not None:
+            progress(k, len(targets.values))
         use_N = known_N & np.isfinite(target_N)
         n, columns = int(use_N.sum()), len(design.columns) - 1
         if n <= columns:
@@ -212,6 +246,8 @@ def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, 
         moments = moments_of(design, predictors.numbers, codes, target_N, use_N, group_N)
         if moments.sd["(target)"] > SAME * float(np.abs(target_N[use_N]).max()):
             found[name] = _of_target(moments, seed)
+    if progress is not None:
+        progress(len(targets.values), len(targets.values))
     return Prediction(predictors, targets, found, len(np.unique(sequence_index)), int((~known_N).sum()))
 
 
@@ -233,4 +269,5 @@ def _of_target(moments: Moments, seed: int) -> OfTarget:
         classes=class_effects(moments, design.numbers),
         class_gain=gains,
         n=moments.n,
+        class_intervals=class_intervals(moments, design.numbers, seed=seed),
     )

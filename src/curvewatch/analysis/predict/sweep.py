@@ -22,6 +22,7 @@ from curvewatch.analysis.predict.solving import fit
 from curvewatch.analysis.predict.targets import Targets
 from curvewatch.corpus import NgramSurprisals
 from curvewatch.corpus.context import context_log_probability, every_position
+from curvewatch.errors import TokenSetMismatchError
 from curvewatch.tokens.tokenset import TokenSet
 
 Float64 = NDArray[np.float64]
@@ -92,7 +93,12 @@ def contexts_of(
     all_positions, place_N = tokens, np.arange(len(tokens))
     if every is not None:
         all_positions = every_position(tokens)
-        every.check_set(all_positions, "sweep_ngrams")
+        if every.set_hash != all_positions.hash:
+            raise TokenSetMismatchError(
+                f"sweep_ngrams: it holds the n-gram surprisals of token set {every.set_hash} ({every.n_tokens:,} "
+                f"tokens); of every position of these sequences there are {len(all_positions):,}. Count them with: "
+                "curvewatch ngrams --every-position."
+            )
         # Of each sequence all positions but the first.
         place_N = tokens.starts[tokens.sequence_index] - tokens.sequence_index + tokens.position - 1
     for order in orders:
