@@ -288,7 +288,7 @@ def test_what_a_set_of_runs_says(runs: list[Path], tmp_path: Path) -> None:
     assert table.shape[0] == 5 * len(found.found["aoa"].steps)
     across = found.tables["across_runs"]
     r = np.corrcoef([run.measures()["final_surprisal"] for run in opened])[np.triu_indices(3, 1)]
-    assert across.loc["final_surprisal", ["r", "sd", "lowest", "highest"]].tolist() == pytest.approx(
+    assert across.loc["surprisal", ["r", "sd", "lowest", "highest"]].tolist() == pytest.approx(
         [r.mean(), r.std(), r.min(), r.max()], rel=1e-5
     )
     assert found.across is not None

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from curvewatch import TokenSet
 from curvewatch.cli.app import app
-from curvewatch.corpus import contextual_diversity, count_tokens, load_diversity, merge_diversity
+from curvewatch.corpus import contextual_diversity, count_tokens, load_diversity, marking, merge_diversity
 from curvewatch.corpus import sources as sources_room
-from curvewatch.corpus.diversity import _chosen
+from curvewatch.corpus.marking import chosen
 from curvewatch.measures.smoother.smoothing import Smoother
 
 V, SPECIAL = 40, (38, 39)
@@ -75,6 +75,22 @@ def test_the_same_however_blocks_are_cut(block: int, monkeypatch: pytest.MonkeyP
     assert found.raw_V.tolist() == by_hand([long], found.types_K, 6).tolist()
 
 
+def test_a_window_beyond_every_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reaches as far as documents do, and progress is told within a block."""
+    rows = corpus()
+    settings: dict[str, Any] = {"context_types": 12, "special": SPECIAL}
+    reaching = contextual_diversity(rows, tokens(), window=60, **settings)
+    beyond = contextual_diversity(rows, tokens(), window=10**12, **settings)
+    assert np.array_equal(beyond.seen_VK, reaching.seen_VK)
+    monkeypatch.setattr(marking, "TICK", 0.0)
+    told: list[int] = []
+    long = np.concatenate(rows)
+    contextual_diversity(long, tokens(), window=500, progress=lambda done, of: told.append(done), **settings)
+    assert len(told) > 500
+    assert told[2:] == sorted(told[2:]), "of the second pass, behind that which counts"
+    assert told[-1] == len(long)
+
+
 def test_parts_merged_are_the_whole() -> None:
     rows = corpus()
     settings: dict[str, Any] = {"window": 6, "context_types": 12, "special": SPECIAL}
@@ -97,12 +113,12 @@ def test_a_sample_is_seeded_and_on_record() -> None:
     one, again = (contextual_diversity(long, tokens(), context_types=12, max_tokens=6000) for _ in range(2))
     assert np.array_equal(one.seen_VK, again.seen_VK)
     places = np.arange(len(long))
-    chosen, others = (_chosen(places, one.made_by["share"], seed) for seed in (0, 1))
-    assert one.made_by["occurrences"] == chosen.sum()
-    assert not np.array_equal(chosen, others)
+    looked, others = (chosen(places, one.made_by["share"], seed) for seed in (0, 1))
+    assert one.made_by["occurrences"] == looked.sum()
+    assert not np.array_equal(looked, others)
     types = np.unique(np.sort(np.argsort(-one.token_counts_V, kind="stable")[:12]))
     seen: list[set[int]] = [set() for _ in range(V)]
-    for i in np.flatnonzero(chosen):
+    for i in np.flatnonzero(looked):
         seen[long[i]] |= set(long[max(0, i - 30) : i].tolist()) & set(types.tolist())
     assert one.raw_V.tolist() == [len(some) for some in seen]
     assert one.made_by["share"] == pytest.approx(6000 / len(long))

@@ -23,6 +23,7 @@ from curvewatch.measures.frequency import (
     frequency_correlations,
     mid_ranks,
     pearson,
+    rank_correlations,
 )
 
 ANY_FLOAT = st.one_of(st.floats(-9, 9, width=32), st.sampled_from([-0.0, 0.0, 1.0, math.nan, math.inf, -math.inf]))
@@ -131,6 +132,40 @@ def test_correlations_of_many_tokens(share_missing: float) -> None:
         assert found[name] == pytest.approx(spearmanr(own_N, values_N, nan_policy="omit").statistic, abs=1e-10)
     with ThreadPoolExecutor(2) as pool:
         assert frequency_correlations(types, counts_D, measures, pool.map) == found
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), FINITE, ANY_FLOAT, ANY_FLOAT), min_size=1, max_size=40),
+    COUNTS, st.integers(1, 50),
+)  # fmt: skip
+def test_each_measure_with_several_predictors(
+    rows: list[tuple[int, float, float, float]], counts: list[int], block: int
+) -> None:
+    """A measure is ranked once, whatever it is correlated with; the predictors do not touch each other."""
+    targets, numbers, one, other = (list(column) for column in zip(*rows, strict=True))
+    types, order = TargetTypes.of(targets), TargetTypes.of_values(np.array(numbers, np.float32))
+    measures = {"one": np.array(one, np.float32), "other": np.array(other)}
+    predictors = {"frequency": (types, np.array(counts)[types.ids_D]), "number": (order, order.ids_D)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frequency, "BLOCK", block)
+        found = rank_correlations(predictors, measures)
+    for predictor, x_N in {"frequency": [float(counts[t]) for t in targets], "number": numbers}.items():
+        for name, y_N in {"one": one, "other": other}.items():
+            finite = [(x, y) for x, y in zip(x_N, y_N, strict=True) if math.isfinite(y)]
+            expected = plain_spearman([x for x, _ in finite], [y for _, y in finite])
+            assert found[predictor, name] == pytest.approx(expected, nan_ok=True, abs=1e-9)
+
+
+def test_a_measure_is_sorted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    ranked = frequency._centred_ranks
+    monkeypatch.setattr(frequency, "_centred_ranks", lambda values: calls.append(0) or ranked(values))
+    types = TargetTypes.of([1, 2, 3, 1])
+    order = TargetTypes.of_values([0.5, 0.1, 0.2, 0.3])
+    measures = {name: np.array([1, 2, 3, k], np.float32) for k, name in enumerate(("a", "b"))}
+    found = rank_correlations(dict.fromkeys(("x", "y"), (order, order.ids_D)) | {"f": (types, [5, 3, 2])}, measures)
+    assert len(found) == 6
+    assert len(calls) == 2
 
 
 @given(st.lists(st.tuples(FINITE, FINITE), min_size=2, max_size=30))

@@ -23,6 +23,10 @@ Float64 = NDArray[np.float64]
 PLACES = 64
 METHODS = ("pca", "umap")
 LEAST_NEIGHBOURS = 5
+LEAST_OF_ALL = 2
+"""UMAP takes no fewer."""
+SAME = 1e-12
+"""Of the curves' square: a variance below it is rounding."""
 TOKENS_A_NEIGHBOUR = 2000
 """The paper's rule: 500 neighbours for a million tokens, 50 for a hundred thousand."""
 
@@ -44,7 +48,17 @@ class CurveMap:
     about: tuple[str, ...]
 
     def inside(self, low: ArrayLike, high: ArrayLike) -> NDArray[np.int64]:
-        """Indices of the tokens in a box: those whose coordinates lie from `low` to `high`, both of shape [K]."""
+        """Indices of the tokens in a box: those whose coordinates lie from `low` to `high`, both of shape [K].
+
+        Raises:
+            ValueError: If one has another shape.
+        """
+        for name, bound in (("low", low), ("high", high)):
+            if np.shape(bound) != self.points_NK.shape[1:]:
+                raise ValueError(
+                    f"{name}: shape {np.shape(bound)}; a number for each of the {self.points_NK.shape[1]} coordinates "
+                    "is expected."
+                )
         with np.errstate(invalid="ignore"):
             inside = ((self.points_NK >= np.asarray(low)) & (self.points_NK <= np.asarray(high))).all(axis=1)
         return np.flatnonzero(inside)
@@ -73,12 +87,20 @@ def curve_map(
     Raises:
         ImportError: If UMAP is asked for and not there.
         IndexError: If there is no such token.
-        ValueError: If there is no such method or number of components, or fewer than three curves could be fitted.
+        ValueError: If there is no such method or number of components or neighbours, or too few curves could be fitted:
+            fewer than three, or for UMAP than `n_components` and three.
+
+    Warns:
+        MeasureWarning: If all curves are the same, so that a map shows nothing.
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r}: one of {', '.join(METHODS)} is expected.")
     if not 1 <= n_components <= PLACES:
         raise ValueError(f"n_components={n_components}: from 1 to {PLACES} coordinates are possible.")
+    if neighbours is not None and neighbours < LEAST_OF_ALL:
+        raise ValueError(
+            f"neighbours={neighbours}: at least {LEAST_OF_ALL} are expected, or None for the paper's rule."
+        )
     moment = Moment.now(run)
     which_n = np.arange(run.n_tokens) if tokens is None else np.unique(np.asarray(tokens, np.int64))
     if which_n.size and not 0 <= which_n[0] <= which_n[-1] < run.n_tokens:
@@ -105,9 +127,17 @@ def curve_map(
     points_NK = np.full((run.n_tokens, axes_SK.shape[1]), np.nan)
     for chosen_n, curves_Sn in _smoothed(moment, which_n):
         points_NK[chosen_n] = (curves_Sn - mean_S[:, None]).T @ axes_SK
+    if values[-1] <= SAME * float(np.square(mean_S).max()):
+        _warn_of_same(run)
+        about = tuple(f"component {k + 1}" for k in range(points_NK.shape[1]))
+        return CurveMap(points_NK, np.full(points_NK.shape[1], np.nan), method, about)
     explained = values[::-1][:n_components] / max(float(np.maximum(values, 0).sum()), 1e-300)
     about = tuple(f"component {k + 1} ({share:.0%} of the variance)" for k, share in enumerate(explained))
     return CurveMap(points_NK, explained, method, about)
+
+
+def _warn_of_same(run: Reader) -> None:
+    warnings.warn(f"{run.path}: all curves are the same, so a map of them shows nothing.", MeasureWarning, stacklevel=3)
 
 
 def _smoothed(moment: Moment, which_n: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Float64]]:
@@ -138,10 +168,18 @@ def _by_umap(
     curves_NT = np.asarray(moment.surprisal[:], np.float32).T
     known_n = which_n[np.isfinite(curves_NT[which_n]).all(axis=1)]
     n = len(known_n)
-    if n < 3:
-        raise ValueError(f"{moment.run.path}: {n} curves are finite; a map takes three.")
+    if n < n_components + 3:
+        raise ValueError(
+            f"{moment.run.path}: {n} curves are finite; a map of {n_components} coordinates by UMAP takes "
+            f"{n_components + 3}. Use method='pca', or more tokens."
+        )
+    if (np.ptp(curves_NT[known_n], axis=0) == 0).all():
+        _warn_of_same(moment.run)
     chosen = neighbours if neighbours is not None else max(LEAST_NEIGHBOURS, n // TOKENS_A_NEIGHBOUR)
     made: Any = UMAP(n_neighbors=min(chosen, n - 1), n_components=n_components, random_state=seed)
     points_NK = np.full((len(curves_NT), n_components), np.nan)
-    points_NK[known_n] = made.fit_transform(curves_NT[known_n])
+    with warnings.catch_warnings():
+        # That a seed means one process, and how it begins where there are few tokens, is its own affair.
+        warnings.simplefilter("ignore", UserWarning)
+        points_NK[known_n] = made.fit_transform(curves_NT[known_n])
     return CurveMap(points_NK, np.zeros(0), "umap", tuple(f"UMAP {k + 1}" for k in range(n_components)))

@@ -8,6 +8,7 @@ import numpy as np
 
 from curvewatch.analysis.curve_map import curve_map
 from curvewatch.analysis.select import label_named
+from curvewatch.analysis.short_names import SHORT_NAMES, long_name
 from curvewatch.analysis.style import plain_text, run_colour
 
 if TYPE_CHECKING:
@@ -24,15 +25,18 @@ def draw_map(figure: Any, findings: Findings, by: str) -> None:
     Args:
         figure: To draw on.
         findings: Of the run.
-        by: A measure, or a label of the token set.
+        by: A label of the token set, or a measure, by its column or by its short name (`short_names`).
 
     Raises:
         ValueError: If there is neither.
     """
     one = findings.runs[0]
+    if by not in one.run.tokens.labels:
+        by = long_name(by)
     if by not in one.measures and by not in one.run.tokens.labels:
         raise ValueError(
-            f"map:{by}: there is no such measure, and no such label. Measures: {', '.join(one.measures)}. Labels: "
+            f"map:{by}: there is no such measure, and no such label. Measures: {', '.join(one.measures)} "
+            f"(in short {', '.join(f'{k} for {v}' for k, v in SHORT_NAMES.items() if k != v)}). Labels: "
             f"{', '.join(one.run.tokens.labels) or 'none'}."
         )
     axes = figure.subplots()

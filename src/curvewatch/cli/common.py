@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.models import ArgumentInfo, OptionInfo
 
 from curvewatch.analysis.characters import visible
 from curvewatch.analysis.run import Run, open_run
@@ -24,6 +26,9 @@ from curvewatch.errors import CurvewatchError
 PIPE_WIDTH = 200
 out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
+
+GIVEN_AS = {"path": "", "set_name": "--set", "tagger": "--pos"}
+"""How an argument of the library is given to commands, where they have no parameter of its name; "" for a file."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Progressing = Callable[[int, int], None]
@@ -56,11 +61,37 @@ def guarded(command: Command) -> Command:
                 raise
             known = isinstance(error, (CurvewatchError, ValueError, KeyError, IndexError, OSError, ImportError))
             text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            text = _by_option(text, command)
             if not known:
                 text = f"{type(error).__name__}: {text} (unforeseen; CURVEWATCH_DEBUG=1 shows where)"
             fail(text)
 
     return run  # type: ignore[return-value]
+
+
+def _by_option(text: str, command: Command) -> str:
+    """A message that begins with an argument of the library (`path=...`, `corpus: ...`), with its option instead."""
+    begun = re.match(r"(\w+)(=|: )", text)
+    if begun is None:
+        return text
+    options = dict(GIVEN_AS)
+    for name, kind in get_type_hints(command, include_extras=True).items():
+        for about in getattr(kind, "__metadata__", ()):
+            if isinstance(about, OptionInfo):
+                # Within Annotated, the first name stands where the default would.
+                names = [one for one in (about.default, *(about.param_decls or ())) if isinstance(one, str)]
+                options[name] = next((one for one in names if one.startswith("--")), _dashed(name))
+            elif isinstance(about, ArgumentInfo):
+                options[name] = ""
+    option = options.get(begun[1])
+    if option is None:
+        return text
+    rest = text[begun.end() :]
+    return f"{option}{begun[2] if option and begun[2] == ': ' else ' '}{rest}".lstrip()
+
+
+def _dashed(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def plain(text: str) -> str:

@@ -104,24 +104,30 @@ def _without(tokens: Any, name: str) -> Any:
 
 
 def columns_of(path: Path, n_tokens: int, option: str = "--labels") -> dict[str, Any]:
-    """The columns of a file, each with a value a token."""
+    """The columns of a file, each with a value a token; None where there is none."""
     from curvewatch.analysis.frames import need
 
-    pandas = need("pandas", "label --labels")
+    pandas = need("pandas", option)
     if path.suffix not in (".csv", ".parquet"):
         raise typer.BadParameter(f"{path}: the ending says what it is; .csv or .parquet.", param_hint=option)
-    frame = pandas.read_csv(path, keep_default_na=False) if path.suffix == ".csv" else pandas.read_parquet(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{option} {path}: no such file.")
+    try:
+        frame = pandas.read_csv(path, keep_default_na=False) if path.suffix == ".csv" else pandas.read_parquet(path)
+    except Exception as error:
+        # pandas, pyarrow and codecs each have their own words for a file that is not what its ending says.
+        raise ValueError(f"{option} {path}: it can't be read as {path.suffix} ({error}).") from error
     if INDEX in frame.columns:
         index = frame.pop(INDEX).to_numpy()
         if sorted(index.tolist()) != list(range(n_tokens)):
             raise ValueError(
-                f"labels={path}: its column {INDEX!r} does not name each of the {n_tokens:,} tokens once, from 0 on."
+                f"{option} {path}: its column {INDEX!r} does not name each of the {n_tokens:,} tokens once, from 0 on."
             )
         frame = frame.iloc[index.argsort()]
     if len(frame) != n_tokens:
         raise ValueError(
-            f"labels={path}: {len(frame):,} rows; the set has {n_tokens:,} scored tokens, and each needs one."
+            f"{option} {path}: {len(frame):,} rows; the set has {n_tokens:,} scored tokens, and each needs one."
         )
     if not len(frame.columns):
-        raise ValueError(f"labels={path}: it has no column of labels.")
+        raise ValueError(f"{option} {path}: it has no column, or none but {INDEX!r}.")
     return {str(name): frame[name].astype(object).where(frame[name].notna(), None).to_numpy() for name in frame.columns}

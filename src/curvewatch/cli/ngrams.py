@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import SetName, check_npz, fail, guarded, note, out, progressing
+from curvewatch.cli.common import SetName, check_npz, fail, guarded, note, noted_warnings, out, progressing
 
 # Of held-out text far fewer 5-grams occur: a tenth in a corpus of two million tokens.
 LONG, SUSPICIOUS_SHARE = 5, 0.9
@@ -36,6 +36,13 @@ def ngrams(
         Path | None,
         typer.Option(help="For a text file: folder of the model's tokenizer (transformers).", show_default=False),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--every-position",
+            help="Of every position of the set's sequences, scored or not: for predict --sweep-ngrams.",
+        ),
+    ] = False,
     n_max: Annotated[int, typer.Option(min=1, help="The longest n-gram.")] = 5,
     column: Annotated[str, typer.Option(help="Of a dataset: column of token ids.")] = "input_ids",
     split: Annotated[str | None, typer.Option(help="Of a dataset that has several.", show_default="train")] = None,
@@ -48,19 +55,21 @@ def ngrams(
     ] = False,
 ) -> None:
     """N-gram surprisal of every scored token, exact, from one pass over the training corpus."""
-    from curvewatch.corpus import count_ngrams, open_corpus
+    from curvewatch.corpus import count_ngrams, every_position, open_corpus
     from curvewatch.watch.checkpoints import load_tokens
 
     if (tokens is None) == (run is None):
         raise typer.BadParameter("give one of --tokens and --run.", param_hint="--tokens")
     check_npz(output)
     token_set = load_tokens(tokens or run, set_name)  # type: ignore[arg-type]
+    if every:
+        token_set = every_position(token_set)
     source = open_corpus(
         corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split
     )
     if tokenizer is not None and source.about["kind"] != "text":
         fail(f"tokenizer: {corpus} holds token ids already; leave --tokenizer out.")
-    with progressing("counting") as progress:
+    with noted_warnings(), progressing("counting") as progress:
         found = count_ngrams(
             source, token_set, n_max=n_max, paper=paper, progress=lambda done, of: progress(done, of or 0)
         )

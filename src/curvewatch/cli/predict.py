@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import Paper, RunPaths, SetName, check_npz, guarded, note, opened, out, plain, progressing
+from curvewatch.cli.common import (
+    Paper,
+    RunPaths,
+    SetName,
+    check_npz,
+    guarded,
+    note,
+    noted_warnings,
+    opened,
+    out,
+    plain,
+    progressing,
+    saying,
+)
 from curvewatch.cli.look import print_table
 
 TITLES = {
@@ -21,7 +35,12 @@ TITLES = {
     "reliability": "Reliability of variability across runs",
     "same_token": "How many tokens of another run have a curve nearer than the token's own",
     "ngram_peaks": "When surprisal is most like an n-gram model's",
+    "context_sweep": "Adjusted R2 of each measure on its context's log-probability alone, by order and window; a minus "
+    "is the slope's, a ! a slope of another direction than expected",
 }
+
+NOT_PRINTED = ("class_effects",)
+"""The tables of classes have their effects; the intervals stand in the files."""
 
 
 @guarded
@@ -50,6 +69,18 @@ def predict(
         Path | None,
         typer.Option("--output", "-o", help="Folder for tables (CSV, JSON) and figures.", show_default=False),
     ] = None,
+    context_sweep: Annotated[
+        bool,
+        typer.Option("--context-sweep", help="Also the context's frequency in windows of 1 to 128 tokens."),
+    ] = False,
+    sweep_ngrams: Annotated[
+        Path | None,
+        typer.Option(
+            "--sweep-ngrams",
+            help="For that sweep, of 1 to 5-grams: written by curvewatch ngrams --every-position.",
+            show_default=False,
+        ),
+    ] = None,
     drop_censored: Annotated[
         bool, typer.Option("--drop-censored", help="Age: leave out tokens known before the first step.")
     ] = False,
@@ -59,6 +90,7 @@ def predict(
     """What predicts when a token is learned, how stable that is, and what is forgotten; several runs are averaged."""
     from curvewatch.analysis.predict import predict as regress
     from curvewatch.analysis.predict.drawing import save_figures
+    from curvewatch.analysis.predict.predictors import CLASSES
     from curvewatch.corpus import load_diversity, load_ngrams, part_of_speech
 
     if output is not None and output.exists() and not output.is_dir():
@@ -67,25 +99,35 @@ def predict(
     tokens = runs[0].tokens
     counted = load_ngrams(ngrams, tokens)
     seen = load_diversity(diversity) if diversity is not None else None
+    every = load_ngrams(sweep_ngrams) if sweep_ngrams is not None else None
     if pos is not None:
         with progressing("tagging") as progress:
             tokens = part_of_speech(tokens, pos, progress=progress).label(tokens)
+    for name in labels or ():
+        if name in CLASSES:
+            raise typer.BadParameter(
+                f"{name}: this label is a predictor wherever the runs have it; leave it out.", param_hint="--label"
+            )
+        if name not in tokens.labels:
+            known = ", ".join(one for one in tokens.labels if one not in CLASSES) or "none"
+            raise typer.BadParameter(f"{name}: the runs have no such label; there are {known}.", param_hint="--label")
     others: dict[str, Any] = dict.fromkeys(labels or ())
     if extra is not None:
         from curvewatch.cli.label import columns_of
 
-        others |= columns_of(extra, len(tokens), "--extra")
-    with progressing("measuring") as progress:
+        others |= {name: _numbers(of) for name, of in columns_of(extra, len(tokens), "--extra").items()}
+    with saying() as say:
         found = regress(
             runs, counted, seen, tokens=tokens, extra=others, paper=paper,
-            censored="drop" if drop_censored else "keep", progress=progress,
+            censored="drop" if drop_censored else "keep", progress=partial(say, "measuring"), stage=say,
+            sweep=context_sweep, sweep_ngrams=every,
         )  # fmt: skip
     out.print(plain(found.in_words()), soft_wrap=True)
     for name, table in found.tables.items():
-        if table.empty:
+        if table.empty or name in NOT_PRINTED:
             continue
         out.print(f"\n[bold]{TITLES.get(name, name)}[/]")
-        print_table(_flat(table), None, verbatim=True)
+        print_table(_swept(table) if name == "context_sweep" else _flat(table), None, verbatim=True)
     for name, why in found.predictors.left_out.items():
         note(f"{name} predicts nothing here: {why}")
     for target, reasons in found.targets.left_out.items():
@@ -98,6 +140,23 @@ def predict(
     if output is not None:
         for path in [*found.save(output), *save_figures(found, output)]:
             out.print(str(path), markup=False, soft_wrap=True)
+
+
+def _numbers(values: Any) -> Any:
+    """A column of a file as numbers, where all that it says are numbers; blanks and "nan" are no value."""
+    import numpy as np
+
+    texts = ["" if one is None else str(one).strip() for one in values]
+    try:
+        return np.array([float(one) if one else np.nan for one in texts])
+    except ValueError:
+        return values
+
+
+def _swept(table: Any) -> Any:
+    """The sweep with a row for each measure and order, a column for each window."""
+    shown = table["signed_r2"].map("{:.4f}".format) + table["unexpected"].map(lambda ways: " !" if ways else "")
+    return _flat(shown.unstack("window").fillna("")).rename(columns=lambda name: str(name))
 
 
 def _flat(table: Any) -> Any:
@@ -140,9 +199,13 @@ def diversity(
         bool, typer.Option("--paper", help="Context types are the lowest ids, as in the release.")
     ] = False,
 ) -> None:
-    """How many different tokens stand shortly before each type of token, anywhere in the training corpus."""
+    """How many different tokens stand shortly before each type of token, anywhere in the training corpus.
+
+    A job that was stopped goes on where it was when it is called again: OUTPUT.part keeps how far it came.
+    """
     from curvewatch.cli.ngrams import loaded_tokenizer
     from curvewatch.corpus import contextual_diversity, open_corpus
+    from curvewatch.corpus.resuming import Resume
     from curvewatch.watch.checkpoints import load_tokens
 
     check_npz(output)
@@ -150,12 +213,16 @@ def diversity(
     source = open_corpus(
         corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split
     )
-    with progressing("looking") as progress:
+    part = Resume(output.with_name(f"{output.name}.part"))
+    if part.path.exists():
+        note(f"going on from {part.path}, where an earlier call was stopped")
+    with noted_warnings(), progressing("looking") as progress:
         found = contextual_diversity(
             source, token_set, window=window, context_types=context_types, max_tokens=max_tokens or None, seed=seed,
-            paper=paper, progress=lambda done, of: progress(done, of or 0),
+            paper=paper, progress=lambda done, of: progress(done, of or 0), resume=part,
         )  # fmt: skip
     found.save(output)
+    part.remove()
     out.print(str(output), markup=False, soft_wrap=True)
     raw_V, share = found.raw_V, float(found.made_by["share"])
     occurring = found.token_counts_V > 0

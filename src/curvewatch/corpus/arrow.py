@@ -38,13 +38,17 @@ class DatasetCorpus:
 
     def blocks(self) -> Iterator[tuple[Int64, int]]:
         """See `sources.Corpus`."""
-        name, done = f"corpus, column {self._column!r}", 0
+        path = f"={self.about['path']}" if "path" in self.about else ""
+        name, done = f"corpus{path}, column {self._column!r}", 0
         n_rows, longest = 1, 1
         while done < (self.size or 0):
             table = self._rows[done : done + n_rows]
             done += table.num_rows
             lengths_R, values = _flat(table.column(self._column), name)
-            ids = laid(values, name)
+            ends_R, first = np.cumsum(lengths_R), done - table.num_rows
+            ids = laid(
+                values, name, lambda i, e=ends_R, f=first: f"row {f + int(np.searchsorted(e, i, side='right')):,}"
+            )
             if MASK in table.column_names and self._column != MASK:
                 mask_lengths_R, mask = _flat(table.column(MASK), MASK)
                 if not np.array_equal(mask_lengths_R, lengths_R):

@@ -14,6 +14,19 @@ from curvewatch.tokens.tokenset import TokenSet
 Float64 = NDArray[np.float64]
 
 
+def every_position(tokens: TokenSet) -> TokenSet:
+    """The set of the same sequences in which every position is scored that has one before it."""
+    lengths_S = tokens.lengths
+    sequence_index = np.repeat(np.arange(tokens.n_sequences), lengths_S)
+    position = np.arange(len(tokens.ids)) - np.repeat(tokens.starts[:-1], lengths_S)
+    behind = position > 0
+    return TokenSet(
+        tokens.ids, tokens.starts, sequence_index[behind].astype(np.int32), position[behind].astype(np.int32),
+        vocab_size=tokens.vocab_size, made_by={"constructor": "every_position", "of": tokens.hash},
+        tokenizer=tokens.tokenizer, vocabulary=tokens.vocabulary,
+    )  # fmt: skip
+
+
 def context_log_length(tokens: TokenSet) -> Float64:
     """log2 of the number of tokens before each scored one in its sequence, a beginning-of-text token counted, [N]."""
     found: Float64 = np.log2(tokens.position.astype(np.float64))
@@ -27,8 +40,8 @@ def context_log_probability(
 
     Args:
         tokens: The set.
-        ngrams: Of this set. For `order` above 1 of the same sequences with every position scored
-            (`per_sequence=None`): the tokens of a context need n-grams, too.
+        ngrams: Of this set. For `order` above 1 of the same sequences with every position scored (`every_position`):
+            the tokens of a context need n-grams, too.
         order: n; a token near the beginning of the window has a shorter n-gram, of what the window holds.
         window: Only the last so many tokens before the target; None takes all.
 
@@ -81,7 +94,7 @@ def _all_positions(tokens: TokenSet, ngrams: NgramSurprisals, order: int) -> Flo
     if len(tokens) != n_behind:
         raise ValueError(
             f"order={order}: n-grams are known of {len(tokens):,} of the {n_behind:,} positions. Count them for the "
-            "same sequences with per_sequence=None."
+            "same sequences with per_sequence=None, or curvewatch ngrams --every-position."
         )
     for n in range(1, order):
         bits_oI[n, at_N] = ngrams.surprisal_bits_nN[n]

@@ -10,15 +10,19 @@ vocabulary, K context types.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.corpus.checks import Place, refuse_beyond, refuse_empty, warn_of_foreign
 from curvewatch.corpus.counting import TokenCounter
 from curvewatch.corpus.files import as_corpus
-from curvewatch.corpus.keys import SPREAD, Int64
+from curvewatch.corpus.keys import Int64
+from curvewatch.corpus.marking import Marking, Progress
+from curvewatch.corpus.resuming import Progressed, Resume, checksum_of
 from curvewatch.corpus.sources import Corpus
 from curvewatch.corpus.types_seen import ContextualDiversity
 from curvewatch.tokens.boundaries import special_ids
@@ -27,9 +31,6 @@ from curvewatch.tokens.tokenset import TokenSet
 WINDOW, CONTEXT_TYPES = 30, 10_000
 MEMORY = 600 << 20
 """Bytes that the marks of pairs may take while they are made; beyond it the context types are gone through in parts."""
-STRETCH = 1024
-"""Tokens that are chosen, or left out, together where a corpus is sampled."""
-Progress = Callable[[int, "int | None"], None]
 
 
 def contextual_diversity(
@@ -46,6 +47,7 @@ def contextual_diversity(
     special: Iterable[int] | None = None,
     counts_V: NDArray[np.int64] | None = None,
     progress: Progress | None = None,
+    resume: str | os.PathLike[str] | Resume | None = None,
 ) -> ContextualDiversity:
     """Contextual diversity of every type of the vocabulary.
 
@@ -68,9 +70,15 @@ def contextual_diversity(
             context types are the same for all parts, which `merge_diversity` needs. None: counted here, in a pass of
             its own.
         progress: Called now and then with how much of the present pass is done, and of how much (None: not known).
+        resume: Path of a file that keeps, once a minute, how far this has come. If it is there, as after a job was
+            stopped, the work goes on from it, to the same bits as without a stop; what was read before is read again,
+            to see that the corpus is the same, but not worked through. It is removed in the end. A `Resume` is left
+            for the caller to remove, once the result is safe.
 
     Raises:
-        ValueError: If the corpus is empty or of another vocabulary, or a setting makes no sense.
+        ValueError: If the corpus is empty or of another vocabulary, or a setting makes no sense; or if `resume` is of
+            other settings or another corpus.
+        FileNotFoundError: If there is no folder for `resume`.
         TypeError: If `corpus` is nothing that holds token ids, or can be read only once.
     """
     for name, value in (("window", window), ("context_types", context_types), ("memory", memory)):
@@ -81,28 +89,44 @@ def contextual_diversity(
     if hasattr(corpus, "__next__"):
         raise TypeError("corpus: an iterator can be read only once. Give what it iterates over, a dataset or a path.")
     source = as_corpus(corpus, column, tokens.tokenizer)
-    own_counts = counts_V is None
-    if counts_V is None:
-        counts_V = _counted(source, tokens, progress)
-    total = int(counts_V.sum())
-    if not total:
-        raise ValueError("corpus: it holds no token.")
     if special is None:
         special = special_ids(tokens.tokenizer) if tokens.tokenizer is not None else ()
-    special_S = np.unique(np.array([i for i in special if 0 <= i < len(counts_V)], np.int64))
+    special = sorted({int(i) for i in special})
+    own_counts = counts_V is None
+    kept = Resume(resume) if isinstance(resume, (str, os.PathLike)) else resume
+    at = Progressed()
+    if kept is not None:
+        # A corpus may lie elsewhere when a job goes on; that it is the same is seen from its ids.
+        about = {name: value for name, value in source.about.items() if name != "path"}
+        given = None if counts_V is None else checksum_of(counts_V)
+        at = kept.load(
+            {"corpus": about, "column": column, "vocabulary": _size(tokens), "special": special, "window": window,
+             "context_types": context_types, "max_tokens": max_tokens, "seed": seed, "paper": paper, "memory": memory,
+             "counts_V": given},
+        )  # fmt: skip
+    if counts_V is None:
+        counts_V = _counted(source, tokens, progress, kept, at)
+    total = int(counts_V.sum())
+    if not total:
+        if kept is not None:
+            kept.remove()
+        refuse_empty(counts_V, source)
+    warn_of_foreign(counts_V, tokens, source)
+    special_S = np.array([i for i in special if 0 <= i < len(counts_V)], np.int64)
     types_K = _context_types(counts_V, special_S, context_types, paper=paper)
     share = 1.0 if max_tokens is None else min(1.0, max_tokens / total)
     rank_V = np.full(len(counts_V) + 1, len(types_K), np.int64)  # by id plus 1; what is no context type has rank K
     rank_V[types_K + 1] = np.arange(len(types_K))
-    seen = np.zeros((len(counts_V), -(-len(types_K) // 8)), np.uint8)
+    seen = at.arrays.setdefault("seen", np.zeros((len(counts_V), -(-len(types_K) // 8)), np.uint8))
     width = max(8, min(8 * seen.shape[1], memory // len(counts_V) // 8 * 8))
-    n_looked = 0
-    for first in range(0, len(types_K), width):
-        marks, n_looked = _marked(
-            source, rank_V, first, min(width, len(types_K) - first), window, share, seed, progress
-        )
-        packed = np.packbits(marks, axis=1)
-        seen[:, first // 8 : first // 8 + packed.shape[1]] = packed
+    # No document is longer than the corpus.
+    marking = Marking(source, rank_V, min(window, total), share, seed, progress, kept, at)
+    for stripe, first in enumerate(range(0, len(types_K), width)):
+        if stripe >= at.done_passes - own_counts:
+            marking.mark(first, min(width, len(types_K) - first))
+    n_looked = at.counted["looked"]
+    if isinstance(resume, (str, os.PathLike)) and kept is not None:
+        kept.remove()
     return ContextualDiversity(
         seen_VK=seen,
         types_K=types_K,
@@ -145,12 +169,32 @@ def merge_diversity(parts: Iterable[ContextualDiversity]) -> ContextualDiversity
     return ContextualDiversity(seen, first.types_K, first.token_counts_V, first.special_S, made_by)
 
 
-def _counted(source: Corpus, tokens: TokenSet, progress: Progress | None) -> Int64:
-    counter = TokenCounter(tokens.vocab_size, int(tokens.ids.max()) + 1)
-    for laid_M, done in source.blocks():
-        counter.update(laid_M)
-        if progress is not None:
-            progress(done, source.size)
+def _size(tokens: TokenSet) -> tuple[int | None, int]:
+    """The vocabulary, and how large it is at least."""
+    return tokens.vocab_size, int(tokens.ids.max()) + 1
+
+
+def _counted(
+    source: Corpus, tokens: TokenSet, progress: Progress | None, resume: Resume | None, at: Progressed
+) -> Int64:
+    counter = TokenCounter(*_size(tokens))
+    counter.laid_counts = at.arrays.get("counts", counter.laid_counts)
+
+    def keep() -> None:
+        at.arrays["counts"] = counter.laid_counts
+
+    if not at.done_passes:
+        place = Place(source, known=not at.places)
+        for laid_M, done in source.blocks() if resume is None else resume.blocks(source, at, keep):
+            refuse_beyond(laid_M, tokens.vocab_size, place)
+            counter.update(laid_M)
+            place.go_on(laid_M)
+            if progress is not None:
+                progress(done, source.size)
+        keep()
+        at.next_pass()
+        if resume is not None:
+            resume.save(at)
     return counter.counts_V.copy()
 
 
@@ -161,55 +205,3 @@ def _context_types(counts_V: Int64, special_S: Int64, context_types: int, *, pap
     left_V[special_S] = -1
     # The lower id first, among equals.
     return np.sort(np.argsort(-left_V, kind="stable")[:context_types])
-
-
-def _marked(
-    source: Corpus,
-    rank_V: Int64,
-    first: int,
-    width: int,
-    window: int,
-    share: float,
-    seed: int,
-    progress: Progress | None,
-) -> tuple[NDArray[np.uint8], int]:
-    """Which of some context types stand before each type, [V, width], and how many occurrences were looked at."""
-    n_types = len(rank_V) - 1
-    marks = np.zeros(n_types * width, np.uint8)
-    before = np.zeros(window, np.int64)
-    n_before = n_looked = 0
-    for laid_M, done in source.blocks():
-        laid = np.concatenate([before, laid_M])
-        if int(laid_M.max(initial=0)) > n_types:
-            raise ValueError(
-                f"corpus: token id {int(laid_M.max()) - 1} lies beyond the {n_types:,} types that were counted. Was it "
-                "made with another tokenizer than the token set?"
-            )
-        place = np.arange(len(laid))
-        # How many tokens stand before each one in its document, as far as the window reaches.
-        since = place - np.maximum.accumulate(np.where(laid == 0, place, -1)) - 1
-        here = window + np.flatnonzero(laid_M)
-        if share < 1:
-            here = here[_chosen(n_before + np.arange(len(here)), share, seed)]
-        n_before += int(np.count_nonzero(laid_M))
-        n_looked += len(here)
-        row, since_here = (laid[here] - 1) * width, since[here]
-        rank = rank_V[laid] - first
-        rank[(rank < 0) | (rank >= width)] = -1
-        for distance in range(1, window + 1):
-            context = rank[here - distance]
-            inside = (context >= 0) & (since_here >= distance)
-            marks[row[inside] + context[inside]] = 1
-        before = laid[-window:]
-        if progress is not None:
-            progress(done, source.size)
-    return marks.reshape(n_types, width), n_looked
-
-
-def _chosen(index: Int64, share: float, seed: int) -> NDArray[np.bool_]:
-    """Which tokens are looked at, by their number in the corpus: whole stretches, the same however blocks are cut."""
-    mixed = ((index // STRETCH).astype(np.uint64) + np.uint64(1)) * SPREAD + np.uint64(seed)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    found: NDArray[np.bool_] = (mixed ^ (mixed >> np.uint64(31))) < np.uint64(min(share * 2.0**64, 2.0**64 - 2048))
-    return found

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curvewatch.corpus.checks import Place, refuse_beyond, refuse_empty, warn_of_foreign
 from curvewatch.corpus.counting import GramCounter, TokenCounter
 from curvewatch.corpus.files import as_corpus
 from curvewatch.corpus.grams import Grams
@@ -57,6 +58,9 @@ def count_ngrams(
         ValueError: If the corpus is empty, or of another vocabulary or tokenizer than the set, or the set's tokens are
             not predicted from the tokens before them.
         TypeError: If `corpus` is nothing that holds token ids.
+
+    Warns:
+        UserWarning: If none of the scored tokens occurs in the corpus.
     """
     if n_max < 1:
         raise ValueError(f"n_max={n_max}: at least 1 is expected.")
@@ -69,9 +73,10 @@ def count_ngrams(
     if isinstance(source, TextCorpus):
         _check_tokenizer(source.tokenizer, tokens)
     counter = GramCounter(Grams(tokens, n_max, starts=paper), tokens.vocab_size, int(tokens.ids.max()) + 1)
-    _pass_over(source, counter.update, progress)
+    _pass_over(source, counter.update, tokens.vocab_size, progress)
     token_counts_V = counter.token_counts_V
-    _refuse_empty(token_counts_V)
+    refuse_empty(token_counts_V, source, read_once=hasattr(corpus, "__next__"))
+    warn_of_foreign(token_counts_V, tokens, source)
     counts_nN, followed_nN = _counts(counter, len(tokens))
     made_by = {"corpus": dict(source.about), "n_max": n_max, **({"paper": True} if paper else {})}
     return _finished(tokens, counts_nN, followed_nN, token_counts_V, made_by)
@@ -160,21 +165,25 @@ def count_tokens(
         TypeError: If `corpus` is nothing that holds token ids.
     """
     counter = TokenCounter(vocab_size)
-    _pass_over(as_corpus(corpus, column), counter.update, progress)
-    _refuse_empty(counter.counts_V)
+    source = as_corpus(corpus, column)
+    _pass_over(source, counter.update, vocab_size, progress)
+    refuse_empty(counter.counts_V, source, read_once=hasattr(corpus, "__next__"))
     return counter.counts_V
 
 
-def _pass_over(source: Corpus, update: Callable[[NDArray[np.int64]], None], progress: Progress | None) -> None:
+def _pass_over(
+    source: Corpus,
+    update: Callable[[NDArray[np.int64]], None],
+    vocab_size: int | None,
+    progress: Progress | None,
+) -> None:
+    place = Place(source)
     for laid_M, done in source.blocks():
+        refuse_beyond(laid_M, vocab_size, place)
         update(laid_M)
+        place.go_on(laid_M)
         if progress is not None:
             progress(done, source.size)
-
-
-def _refuse_empty(token_counts_V: NDArray[np.int64]) -> None:
-    if not token_counts_V.any():
-        raise ValueError("corpus: it holds no token. An iterator can be read only once; was it read before?")
 
 
 def _counts(counter: GramCounter, n_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,7 +5,7 @@ Suffixes: M places of a block, L tokens of a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -54,10 +54,11 @@ class ArrayCorpus:
     def blocks(self) -> Iterator[tuple[Int64, int]]:
         """See `Corpus`."""
         if len(self._array.shape) == 1 or self._array.shape[1] > BLOCK:
+            name = self._name()
             rows = [self._array] if len(self._array.shape) == 1 else self._array
             done = 0
-            for row in rows:
-                for piece in _slices(row):
+            for r, row in enumerate(rows):
+                for piece in _slices(row, name if len(self._array.shape) == 1 else f"{name}, row {r:,}"):
                     done += len(piece)
                     yield piece, done
                 yield np.zeros(1, np.int64), done
@@ -65,10 +66,15 @@ class ArrayCorpus:
         n_rows, length = map(int, self._array.shape)
         step = max(1, BLOCK // (length + 1))
         for first in range(0, n_rows, step):
-            rows_RL = laid(self._array[first : first + step])
+            rows_RL = laid(
+                self._array[first : first + step], self._name(), lambda r, t, f=first: f"row {f + r:,}, token {t:,}"
+            )
             block = np.zeros((len(rows_RL), length + 1), np.int64)
             block[:, :length] = rows_RL
             yield block.ravel(), min(n_rows, first + step) * length
+
+    def _name(self) -> str:
+        return f"corpus={self.about['path']}" if "path" in self.about else "corpus"
 
 
 class RowsCorpus:
@@ -149,12 +155,13 @@ class TextCorpus:
         yield np.zeros(1, np.int64), done
 
 
-def laid(ids: Any, name: str = "corpus") -> Int64:
+def laid(ids: Any, name: str = "corpus", place: Callable[..., str] = lambda i: f"token {i:,}") -> Int64:
     """Ids plus 1, int64.
 
     Args:
         ids: Integers, 0 or more.
         name: For the message.
+        place: Likewise: in words, where in the corpus that stands which has these indices in `ids`.
 
     Raises:
         ValueError: If they are anything else.
@@ -164,9 +171,10 @@ def laid(ids: Any, name: str = "corpus") -> Int64:
         raise ValueError(f"{name}: token ids (integers) are expected, got {array.dtype} of shape {array.shape}.")
     found: NDArray[np.int64] = array.astype(np.int64)
     if (lowest := found.min(initial=0)) < 0:
+        where = place(*np.unravel_index(int(found.argmin()), found.shape))
         raise ValueError(
-            f"{name}: token id {lowest} is below 0. If it marks padding, leave those places out, or give rows with "
-            f"{MASK!r}."
+            f"{name}, {where}: token id {lowest} is below 0. If it marks padding, leave those places out, or give rows "
+            f"with {MASK!r}."
         )
     found += 1
     return found
@@ -178,7 +186,7 @@ def _slices(row: Any, name: str = "corpus") -> Iterator[Int64]:
     if len(whole.shape) != 1:
         raise ValueError(f"{name}: a row of token ids is expected, got {getattr(whole, 'dtype', '')} {whole.shape}.")
     for first in range(0, len(whole), BLOCK):
-        yield laid(whole[first : first + BLOCK], name)
+        yield laid(whole[first : first + BLOCK], name, lambda i, f=first: f"token {f + i:,}")
 
 
 def _each(rows: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from curvewatch.errors import CurvewatchError
 from curvewatch.live.metrics import Histogram, Metrics, mean, percentile, plain, sorted_finite
-from curvewatch.measures.frequency import TargetTypes, frequency_correlations
+from curvewatch.measures.frequency import TargetTypes, rank_correlations
 from curvewatch.measures.recent import ReadRow, RecentSurprisal
 from curvewatch.measures.smoother.growing import GrowingFit
 from curvewatch.measures.so_far import Map, SoFar, measure_so_far
@@ -136,11 +136,14 @@ class SmoothedMetrics:
                 "smoothed/within_run_variability_mean": mean(variability_N),
                 "smoothed/last_quarter_rows": self.recent.rows,
             }
+        predictors: dict[str, tuple[TargetTypes, NDArray[Any]]] = {}
         if self._types is not None and counts_D is not None and counts_D.any():
-            found = frequency_correlations(self._types, counts_D, measures, run)
-            scalars |= {f"smoothed/frequency_{name}_correlation": rho for name, rho in found.items()}
-        for predictor, order in self._ranked.items():
-            found = frequency_correlations(order, order.ids_D, measures, run)
-            scalars |= {f"smoothed/{predictor}_{name}_correlation": rho for name, rho in found.items()}
+            predictors["frequency"] = (self._types, counts_D)
+        predictors |= {name: (order, order.ids_D) for name, order in self._ranked.items()}
+        if predictors:
+            found = rank_correlations(predictors, measures, run)
+            scalars |= {
+                f"smoothed/{one}_{name}_correlation": found[one, name] for one in predictors for name in measures
+            }
         numbers = plain(scalars)
         return Metrics({"smoothed/step": float(step), **numbers} if numbers else {}, histograms)

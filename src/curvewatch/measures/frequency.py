@@ -6,7 +6,7 @@ Suffixes: N scored tokens, D distinct targets, B bands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from curvewatch.measures.smoother.smoothing import Float64, Floats
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
 MOST_IDS = 1 << 19  # of a vocabulary
 LOWER = np.uint64((1 << 32) - 1)
+MOST_NARROW = 1 << 30  # tokens whose ranks, twice, fit into 32 bits
 THIRDS = ("rare", "mid", "frequent")
 
 
@@ -75,7 +76,7 @@ def frequency_bands(types: TargetTypes, counts_D: ArrayLike, n_bands: int = 3) -
         counts_D: Occurrences of each type in the training text.
         n_bands: How many bands.
     """
-    ranks_D = _ranks(np.asarray(counts_D), types.tokens_D)
+    ranks_D = _Order.of(types, np.asarray(counts_D)).ranks(types.tokens_D)
     share_D = (ranks_D - 0.5) / types.tokens_D.sum()
     band_D: NDArray[np.int8] = np.clip((share_D * n_bands).astype(np.int8), 0, n_bands - 1)
     return band_D[types.index_N]
@@ -104,8 +105,7 @@ def frequency_correlations(
 ) -> dict[str, float]:
     """Returns Spearman's rank correlation of frequency with each measure, over the tokens that have a value.
 
-    Frequency and its logarithm have the same ranks; ties share their mean rank. Memory: 8 bytes a token for each
-    measure that is worked on.
+    Frequency and its logarithm have the same ranks; ties share their mean rank. Memory: as `rank_correlations`.
 
     Args:
         types: The targets.
@@ -116,57 +116,112 @@ def frequency_correlations(
     Returns:
         By measure; NaN with fewer than two tokens, or where all values are the same.
     """
-    counts = np.asarray(counts_D)
-    return dict(zip(measures, run(lambda name: _correlation(types, counts, measures[name]), measures), strict=True))
+    found = rank_correlations({"frequency": (types, counts_D)}, measures, run)
+    return {name: found["frequency", name] for name in measures}
 
 
-def _correlation(types: TargetTypes, counts_D: NDArray[Any], values_N: Floats) -> float:
-    if values_N.dtype != np.float32:
+def rank_correlations(
+    predictors: Mapping[str, tuple[TargetTypes, ArrayLike]],
+    measures: Mapping[str, Floats],
+    run: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]] = map,
+) -> dict[tuple[str, str], float]:
+    """Returns Spearman's rank correlation of each predictor with each measure, over the tokens that have its value.
+
+    A measure is ranked once for all predictors. Memory: 12 bytes a token for each measure that is worked on.
+
+    Args:
+        predictors: By name tokens of the same value as a type, and a number for each type; only its order matters.
+        measures: One value a token, shape [N]; NaN where there is none.
+        run: Applies a function to the measures, as `map` does; a thread pool's `map` shares them out.
+
+    Returns:
+        By predictor and measure; NaN with fewer than two tokens, or where all values are the same.
+    """
+    orders = [_Order.of(types, np.asarray(values_D)) for types, values_D in predictors.values()]
+    of_measures = run(lambda name: _correlations(orders, measures[name]), measures)
+    return {
+        (predictor, name): r
+        for name, found in zip(measures, of_measures, strict=True)
+        for predictor, r in zip(predictors, found, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The types in the order of a predictor; those of the same value are a group. Suffix: G groups, ascending."""
+
+    types: TargetTypes
+    group_D: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, types: TargetTypes, values_D: NDArray[Any]) -> _Order:
+        if (values_D[1:] > values_D[:-1]).all():
+            return cls(types, np.arange(len(values_D)))
+        return cls(types, np.unique(values_D, return_inverse=True)[1])
+
+    def ranks(self, tokens_D: NDArray[np.int64]) -> Float64:
+        """Mean rank among all tokens of the tokens of each type, [D].
+
+        Args:
+            tokens_D: How many there are of each.
+        """
+        tokens_G = np.bincount(self.group_D, tokens_D)
+        rank_G = np.cumsum(tokens_G) - (tokens_G - 1) / 2
+        ranks_D: Float64 = rank_G[self.group_D]
+        return ranks_D
+
+
+def _correlations(orders: Sequence[_Order], values_N: Floats) -> list[float]:
+    """Pearson's r of a measure's mid-ranks with those of each predictor."""
+    twice_N, missing_n = _centred_ranks(values_N)
+    n = twice_N.size - missing_n.size
+    squares = _squares(twice_N) / 4
+    found = []
+    for order in orders:
+        tokens_D = order.types.tokens_D.copy()
+        np.subtract.at(tokens_D, order.types.index_N[missing_n], 1)
+        centred_D = order.ranks(tokens_D) - (n + 1) / 2  # from the mean of all ranks, however they are shared
+        products = 0.0
+        for start in range(0, twice_N.size, BLOCK):
+            index_n = order.types.index_N[start : start + BLOCK]
+            products += float(centred_D[index_n] @ twice_N[start : start + BLOCK]) / 2
+        of_types = float(tokens_D @ np.square(centred_D))
+        varies = n > 1 and squares > 0 and of_types > 0
+        found.append(float(np.clip(products / np.sqrt(squares * of_types), -1, 1)) if varies else float("nan"))
+    return found
+
+
+def _squares(twice_N: NDArray[np.signedinteger[Any]]) -> float:
+    blocks = (twice_N[start : start + BLOCK].astype(np.float64) for start in range(0, twice_N.size, BLOCK))
+    return sum(float(block @ block) for block in blocks)
+
+
+def _centred_ranks(values_N: Floats) -> tuple[NDArray[np.signedinteger[Any]], NDArray[np.intp]]:
+    """Twice each value's mid-rank less that of the middle, a whole number; 0 where no value is; and where that is."""
+    n_all = values_N.size
+    twice_N: NDArray[np.signedinteger[Any]] = np.zeros(n_all, np.int32 if n_all < MOST_NARROW else np.int64)
+    if values_N.dtype != np.float32 or n_all > int(LOWER):
         finite_N = np.isfinite(values_N)
-        index_n = types.index_N[finite_N]
-        ranks_D = _ranks(counts_D, np.bincount(index_n, minlength=len(types.ids_D)))
-        return _pearson(ranks_D[index_n], mid_ranks(values_N[finite_N]))
-    # Sorted together with the values, the types need not be looked up in the values' order, all over memory.
-    keys_N, tokens_D = np.empty(values_N.size, np.uint64), types.tokens_D.copy()
+        ranks_n = mid_ranks(values_N[finite_N])
+        twice_N[finite_N] = 2 * ranks_n - (ranks_n.size + 1)
+        return twice_N, np.flatnonzero(~finite_N)
+    # A value and its token's number in one key: sorting numbers is faster than sorting what points to them.
+    keys_N, missing = np.empty(n_all, np.uint64), []
     n = 0
-    for start in range(0, values_N.size, BLOCK):
-        values_n, index_n = values_N[start : start + BLOCK], types.index_N[start : start + BLOCK]
+    for start in range(0, n_all, BLOCK):
+        values_n = values_N[start : start + BLOCK]
+        token_n = np.arange(start, start + values_n.size, dtype=np.uint64)
         finite_n = np.isfinite(values_n)
         if not finite_n.all():
-            np.subtract.at(tokens_D, index_n[~finite_n], 1)
-            values_n, index_n = values_n[finite_n], index_n[finite_n]
+            missing.append(start + np.flatnonzero(~finite_n))
+            values_n, token_n = values_n[finite_n], token_n[finite_n]
         keys_n = keys_N[n : n + values_n.size]
         keys_n[:] = _ordered_bits(values_n)
         keys_n <<= np.uint64(32)
-        keys_n |= index_n.view(np.uint32)
+        keys_n |= token_n
         n += values_n.size
     keys_n = keys_N[:n]
     keys_n.sort()
-    return _correlation_of_sorted(keys_n, _ranks(counts_D, tokens_D), tokens_D)
-
-
-def _ordered_bits(values_n: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Numbers in the order of the values, and equal where those are."""
-    bits_n = (values_n + np.float32(0.0)).view(np.uint32)  # there is one zero
-    sign_n = (bits_n.view(np.int32) >> 31).view(np.uint32)
-    bits_n ^= sign_n | np.uint32(1 << 31)
-    return bits_n
-
-
-def _correlation_of_sorted(keys_n: NDArray[np.uint64], ranks_D: Float64, tokens_D: NDArray[np.int64]) -> float:
-    """Pearson's r of the ranks of types with the mid-ranks of values.
-
-    Args:
-        keys_n: Sorted; the upper half is the value, the lower one the type.
-        ranks_D: Of each type.
-        tokens_D: How many there are of each.
-    """
-    n = keys_n.size
-    if n < 2:
-        return float("nan")
-    middle = (n + 1) / 2  # the mean of all ranks, however they are shared
-    centred_D = ranks_D - middle
-    products = squares = 0.0
     start = 0
     while start < n:
         # A block ends where a value ends.
@@ -176,15 +231,18 @@ def _correlation_of_sorted(keys_n: NDArray[np.uint64], ranks_D: Float64, tokens_
         values_b = keys_n[start:end] >> np.uint64(32)
         begins_g = np.flatnonzero(np.concatenate([[True], values_b[1:] != values_b[:-1]]))
         size_g = np.diff(begins_g, append=end - start)
-        rank_g = start + begins_g + (size_g + 1) / 2 - middle
-        of_types_b = centred_D[(keys_n[start:end] & LOWER).astype(np.intp)]
-        products += float(np.add.reduceat(of_types_b, begins_g) @ rank_g)
-        squares += float(size_g @ np.square(rank_g))
+        twice_g = 2 * (start + begins_g) + size_g - n
+        twice_N[(keys_n[start:end] & LOWER).astype(np.intp)] = np.repeat(twice_g, size_g)
         start = end
-    of_types = float(tokens_D @ np.square(centred_D))
-    if not (squares > 0 and of_types > 0):
-        return float("nan")
-    return float(np.clip(products / np.sqrt(squares * of_types), -1, 1))
+    return twice_N, np.concatenate([np.zeros(0, np.intp), *missing])
+
+
+def _ordered_bits(values_n: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Numbers in the order of the values, and equal where those are."""
+    bits_n = (values_n + np.float32(0.0)).view(np.uint32)  # there is one zero
+    sign_n = (bits_n.view(np.int32) >> 31).view(np.uint32)
+    bits_n ^= sign_n | np.uint32(1 << 31)
+    return bits_n
 
 
 def mid_ranks(values_N: NDArray[Any]) -> Float64:
@@ -196,15 +254,6 @@ def mid_ranks(values_N: NDArray[Any]) -> Float64:
     ranks_N = np.empty(order.size)
     ranks_N[order] = np.repeat((begins + ends + 1) / 2, ends - begins)
     return ranks_N
-
-
-def _ranks(counts_D: NDArray[Any], tokens_D: NDArray[np.int64]) -> Float64:
-    """Mean rank among all tokens of the tokens of each type."""
-    _, group_D = np.unique(counts_D, return_inverse=True)
-    tokens_G = np.bincount(group_D, tokens_D)
-    rank_G = np.cumsum(tokens_G) - (tokens_G - 1) / 2
-    ranks_D: Float64 = rank_G[group_D]
-    return ranks_D
 
 
 def pearson(x_N: ArrayLike, y_N: ArrayLike) -> float:

@@ -5,7 +5,7 @@ Suffixes: T rows, N tokens, P pairs of runs, n orders of n-grams.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from curvewatch.analysis.compare import Comparison
 from curvewatch.analysis.frames import need
 from curvewatch.analysis.moment import Moment
+from curvewatch.analysis.short_names import short_name
 from curvewatch.corpus import NgramSurprisals
 from curvewatch.measures.agreement import (
     Reliability,
@@ -53,13 +54,20 @@ class AcrossRuns:
     ranks: Mapping[str, float]
 
 
-def across_runs(runs: Sequence[Reader], comparison: Comparison, *, seed: int = 0) -> AcrossRuns:
+def across_runs(
+    runs: Sequence[Reader],
+    comparison: Comparison,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> AcrossRuns:
     """How far runs agree, token by token.
 
     Args:
         runs: At least two, of one token set.
         comparison: Of them, with `keep_pairs`.
         seed: For the tokens that are looked for in other runs, where there are many.
+        progress: Called with the pairs of runs done and in all, while tokens are looked for.
     """
     cross = comparison.cross
     pair_PN = cross.pair_variability_PN
@@ -77,7 +85,7 @@ def across_runs(runs: Sequence[Reader], comparison: Comparison, *, seed: int = 0
         queries = np.arange(n)
         if n > QUERIES:
             queries = np.sort(np.random.default_rng(seed).choice(n, QUERIES, replace=False))
-        ranks = _ranks(moments, queries, n)
+        ranks = _ranks(moments, queries, n, progress)
     return AcrossRuns(comparison, found, smoothed_vs_raw, ranks)
 
 
@@ -87,16 +95,20 @@ def _raw(moments: Sequence[Moment], pair: tuple[int, int]) -> Float64:
     return found
 
 
-def _ranks(moments: Sequence[Moment], queries: NDArray[np.int64], n: int) -> dict[str, float]:
+def _ranks(
+    moments: Sequence[Moment], queries: NDArray[np.int64], n: int, progress: Callable[[int, int], None] | None
+) -> dict[str, float]:
     ranks = []
-    for i, j in combinations(range(len(moments)), 2):
+    pairs = list(combinations(range(len(moments)), 2))
+    for k, (i, j) in enumerate(pairs, 1):
         mine, theirs = (np.asarray(moments[k].surprisal[:], np.float64) for k in (i, j))
         known: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(mine) & np.isfinite(theirs), axis=0)
         place = np.cumsum(known) - 1
         asked = queries[known[queries]]
-        if not asked.size:  # a run without one finite curve
-            continue
-        ranks.append(rank_of_same(mine[:, known], theirs[:, known], place[asked]))
+        if asked.size:  # else a run without one finite curve
+            ranks.append(rank_of_same(mine[:, known], theirs[:, known], place[asked]))
+        if progress is not None:
+            progress(k, len(pairs))
     if not ranks:
         return {}
     every = np.concatenate(ranks)
@@ -165,8 +177,8 @@ def tables_of_runs(found: AcrossRuns | None, hump: NgramHump) -> dict[str, Any]:
         for name, r_RR in found.comparison.cross.measure_correlation.items():
             r_P = r_RR[upper][np.isfinite(r_RR[upper])]
             counts = found.comparison.cross.measure_count[name][upper]
-            values = [r_P.mean(), r_P.std(), r_P.min(), r_P.max()] if len(r_P) else [np.nan] * 4
-            rows.append((name, *values, int(counts.min())))
+            values = [r_P.mean(), _sd(r_P), r_P.min(), r_P.max()] if len(r_P) else [np.nan] * 4
+            rows.append((short_name(name), *values, int(counts.min())))
         names = ["measure", "r", "sd", "lowest", "highest", "tokens"]
         tables["across_runs"] = pandas.DataFrame(rows, columns=names).set_index("measure")
         tables |= _reliability_table(found)
@@ -180,6 +192,11 @@ def tables_of_runs(found: AcrossRuns | None, hump: NgramHump) -> dict[str, Any]:
     return tables
 
 
+def _sd(of: Float64) -> float:
+    """Population SD; of one value there is none."""
+    return float(of.std()) if len(of) > 1 else float("nan")
+
+
 def _reliability_table(found: AcrossRuns) -> dict[str, Any]:
     pandas = need("pandas", "predict")
     rows = []
@@ -191,6 +208,6 @@ def _reliability_table(found: AcrossRuns) -> dict[str, Any]:
     rows += [(f"smoothed with raw, {name}", np.array([r])) for name, r in found.smoothed_vs_raw.items()]
     if not rows:
         return {}
-    made = [(name, r.mean(), r.std(), r.min(), r.max(), len(r)) for name, r in rows]
+    made = [(name, r.mean(), _sd(r), r.min(), r.max(), len(r)) for name, r in rows]
     columns = ["variability across runs", "r", "sd", "lowest", "highest", "comparisons"]
     return {"reliability": pandas.DataFrame(made, columns=columns).set_index("variability across runs")}

@@ -5,7 +5,7 @@ Suffixes: B draws of a bootstrap, G groups of sequences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,32 +53,44 @@ def effects_of(moments: Moments, columns: Sequence[str], *, frequency: str = "un
     numbers = moments.design.numbers
     total_CC = moments.sums_GCC.sum(axis=0)
     value = standardised(moments, columns, total_CC)
-    draws_B = np.full((DRAWS, len(columns)), np.nan)
-    rng, n_groups = np.random.default_rng(seed), len(moments.sums_GCC)
-    flat_GC = moments.sums_GCC.reshape(n_groups, -1)
-    for b in range(DRAWS):
-        weight_G = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
-        draws_B[b] = standardised(moments, columns, (weight_G @ flat_GC).reshape(total_CC.shape))
-    tail = 100 * (1 - LEVEL) / 2
+    draws_BC = np.array([standardised(moments, columns, drawn_CC) for drawn_CC in _drawn(moments, seed)])
     found = []
     for k, name in enumerate(columns):
         if name not in numbers:
             continue
-        known = draws_B[np.isfinite(draws_B[:, k]), k]
-        low, high = np.percentile(known, [tail, 100 - tail]) if len(known) and n_groups > 1 else (np.nan, np.nan)
+        low, high = _interval(draws_BC[:, k], len(moments.sums_GCC))
         signs = _signs(moments, columns, name, frequency)
-        found.append(Effect(name, float(value[k]), float(low), float(high), signs))
+        found.append(Effect(name, float(value[k]), low, high, signs))
     return found
+
+
+def _drawn(moments: Moments, seed: int) -> Iterator[Float64]:
+    """Sums of products over groups of sequences that are drawn anew, as many as there are."""
+    rng, n_groups = np.random.default_rng(seed), len(moments.sums_GCC)
+    flat_GC = moments.sums_GCC.reshape(n_groups, -1)
+    for _ in range(DRAWS):
+        weight_G = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
+        yield (weight_G @ flat_GC).reshape(moments.sums_GCC.shape[1:])
+
+
+def _interval(draws_B: Float64, n_groups: int) -> tuple[float, float]:
+    """What holds `LEVEL` of the draws; NaN where there are none, or all are of one group."""
+    known = draws_B[np.isfinite(draws_B)]
+    if not len(known) or n_groups < 2:
+        return float("nan"), float("nan")
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(known, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _signs(moments: Moments, columns: Sequence[str], name: str, frequency: str) -> str:
     slopes = [fit(moments, columns).of(name), fit(moments, [name]).of(name)]
     if name != frequency and frequency in moments.design.numbers:
-        slopes.append(_slope_on_residual(moments, name, frequency))
+        slopes.append(slope_beyond(moments, name, frequency))
     return "".join("+" if slope >= 0 else "-" for slope in slopes if np.isfinite(slope))
 
 
-def _slope_on_residual(moments: Moments, name: str, frequency: str) -> float:
+def slope_beyond(moments: Moments, name: str, frequency: str) -> float:
     """Slope of a number, alone, on what the frequency leaves of the target; of standardised columns."""
     total_CC = moments.sums_GCC.sum(axis=0)
     one, x, f, y = moments.place([INTERCEPT, name, frequency, TARGET])
@@ -101,18 +113,44 @@ def class_effects(moments: Moments, numbers: Sequence[str]) -> dict[str, dict[st
     dummies = [column for name in design.classes for column in design.of_class(name)]
     if not dummies:
         return {}
-    total_CC = moments.sums_GCC.sum(axis=0)
-    x, d = moments.place([INTERCEPT, *numbers]), moments.place([INTERCEPT, *dummies])
-    y = int(moments.place([TARGET])[0])
-    beta = np.linalg.lstsq(total_CC[np.ix_(x, x)], total_CC[x, y], rcond=None)[0]
-    left_D: Float64 = total_CC[d, y] - total_CC[np.ix_(d, x)] @ beta
-    solved = np.linalg.lstsq(total_CC[np.ix_(d, d)], left_D, rcond=None)[0] * (moments.sd[TARGET] or 1.0)
+    values = dict(zip(dummies, _beyond(moments, numbers, dummies, moments.sums_GCC.sum(axis=0)), strict=True))
     found: dict[str, dict[str, float]] = {}
-    values = dict(zip(dummies, solved[1:].tolist(), strict=True))
     for name, of in design.classes.items():
         found[name] = {of[0]: 0.0, **{value: values[f"{name}={value}"] for value in of[1:]}}
-        found[name] = dict(sorted(found[name].items(), key=lambda item: item[1]))
+        found[name] = dict(sorted(found[name].items(), key=lambda item: (np.isnan(item[1]), item[1])))
     return found
+
+
+def class_intervals(
+    moments: Moments, numbers: Sequence[str], *, seed: int = 0
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """The 95 % interval of each of `class_effects`, from drawing sequences anew; that of the reference is (0, 0).
+
+    Args:
+        moments: Of all columns.
+        numbers: The numeric predictors.
+        seed: For the draws.
+    """
+    design = moments.design
+    dummies = [column for name in design.classes for column in design.of_class(name)]
+    if not dummies:
+        return {}
+    draws_BD = np.array([_beyond(moments, numbers, dummies, drawn_CC) for drawn_CC in _drawn(moments, seed)])
+    intervals = {column: _interval(draws_BD[:, k], len(moments.sums_GCC)) for k, column in enumerate(dummies)}
+    return {
+        name: {of[0]: (0.0, 0.0), **{value: intervals[f"{name}={value}"] for value in of[1:]}}
+        for name, of in design.classes.items()
+    }
+
+
+def _beyond(moments: Moments, numbers: Sequence[str], dummies: Sequence[str], products_CC: Float64) -> list[float]:
+    """Coefficients of all classes on what the numbers leave of the target, raw units; NaN for one without tokens."""
+    x, d = moments.place([INTERCEPT, *numbers]), moments.place([INTERCEPT, *dummies])
+    y = int(moments.place([TARGET])[0])
+    beta = np.linalg.lstsq(products_CC[np.ix_(x, x)], products_CC[x, y], rcond=None)[0]
+    left_D: Float64 = products_CC[d, y] - products_CC[np.ix_(d, x)] @ beta
+    solved = np.linalg.lstsq(products_CC[np.ix_(d, d)], left_D, rcond=None)[0] * (moments.sd[TARGET] or 1.0)
+    return [float(one) for one in np.where(np.diag(products_CC)[d] == 0, np.nan, solved)[1:]]
 
 
 def class_counts(codes: Mapping[str, np.ndarray], values: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ import numpy as np
 from curvewatch.analysis.compare import Comparison
 from curvewatch.analysis.predict.across import AcrossRuns, NgramHump, across_runs, ngram_hump, tables_of_runs
 from curvewatch.analysis.predict.design import Design, Moments, groups_of, moments_of
-from curvewatch.analysis.predict.effects import Effect, class_effects, effects_of
+from curvewatch.analysis.predict.effects import Effect, class_effects, class_intervals, effects_of
 from curvewatch.analysis.predict.predictors import Predictors, predictors_of
 from curvewatch.analysis.predict.solving import Step, fit, nested
+from curvewatch.analysis.predict.sweep import Swept, context_sweep, contexts_of, table_of_sweep
 from curvewatch.analysis.predict.targets import Targets, targets_of
 from curvewatch.analysis.predict.telling import in_words, tables_of
 from curvewatch.corpus import NgramSurprisals
@@ -46,6 +47,7 @@ class OfTarget:
         classes: Of each class predictor the coefficient of each value.
         class_gain: Gain in adjusted R2 of each class predictor alone, over the numbers.
         n: Tokens.
+        class_intervals: Of each coefficient of a class its 95 % interval, from drawing sequences anew.
     """
 
     steps: tuple[Step, ...]
@@ -53,6 +55,7 @@ class OfTarget:
     classes: Mapping[str, Mapping[str, float]]
     class_gain: Mapping[str, float]
     n: int
+    class_intervals: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 class Prediction:
@@ -66,6 +69,7 @@ class Prediction:
         unknown: Tokens without a finite value of some predictor, which no model has.
         across: The runs beside each other; None of one run.
         hump: When surprisal is like that of n-gram models; None where predictors were given by themselves.
+        sweep: Each measure on the frequency of contexts of other kinds; empty where that was not asked for.
     """
 
     def __init__(
@@ -75,29 +79,38 @@ class Prediction:
         self.n_sequences, self.unknown = n_sequences, unknown
         self.across: AcrossRuns | None = None
         self.hump: NgramHump | None = None
+        self.sweep: list[Swept] = []
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} R2 {one.steps[-1].fit.adjusted_r2:.2f}" for name, one in self.found.items())
         return f"<Prediction: {len(self.predictors.numbers)} numbers; {shares}>"
 
     def in_words(self) -> str:
-        """What mattered, by how much, and with what caution."""
+        """What mattered, by how much: a line for each measure; and with what caution, the last one."""
         return in_words(self)
 
     @cached_property
     def tables(self) -> dict[str, Any]:
         """By name a pandas DataFrame: predictors, correlations, models, directions, effects, measures, each class.
 
-        Correlations are the predictors', measures the targets' with each other. With several runs also across_runs,
-        reliability, same_token; and ngram_peaks.
+        Correlations are the predictors', measures the targets' with each other. With classes also class_effects, their
+        coefficients with intervals; with several runs across_runs, reliability, same_token; and ngram_peaks. With the
+        sweep also context_sweep.
         """
         more = tables_of_runs(self.across, self.hump) if self.hump is not None else {}
+        if self.sweep:
+            more["context_sweep"] = table_of_sweep(self.sweep)
         return tables_of(self) | more
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Writes every table as CSV, and all of it with the settings as `prediction.json`, replacing what is there."""
+        """Writes every table as CSV, and all of it with the settings as `prediction.json`, replacing what is there.
+
+        Tables of an earlier call that this one has not (those that its `prediction.json` lists) are removed.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for name in earlier_tables(folder) - set(self.tables):
+            (folder / f"{name}.csv").unlink(missing_ok=True)
         paths = []
         for name, table in self.tables.items():
             paths.append(folder / f"{name}.csv")
@@ -119,6 +132,16 @@ class Prediction:
         return paths
 
 
+def earlier_tables(folder: Path) -> set[str]:
+    """Names of the tables that an earlier call wrote here."""
+    try:
+        names = set(json.loads((folder / "prediction.json").read_text())["tables"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    # What names another folder is none of ours, whoever wrote it.
+    return {name for name in names if name == Path(name).name}
+
+
 def predict(
     runs: Sequence[Reader],
     ngrams: NgramSurprisals,
@@ -131,6 +154,9 @@ def predict(
     seed: int = 0,
     comparison: Comparison | None = None,
     progress: Callable[[int, int], None] | None = None,
+    stage: Callable[[str, int, int], None] | None = None,
+    sweep: bool = False,
+    sweep_ngrams: NgramSurprisals | None = None,
 ) -> Prediction:
     """Regresses each measure of the runs' tokens, averaged over the runs, on what the corpus says of them.
 
@@ -145,22 +171,34 @@ def predict(
         seed: For the draws behind the intervals.
         comparison: Of these runs, with `keep_pairs`, where it is at hand; None compares them.
         progress: Called with the tokens done and in all, for each run's measures.
+        stage: Called with what is done after that, in words, how much of it is done, and of how much.
+        sweep: Also each measure on the context's log-probability by n-grams of other orders in windows of other
+            lengths; see `sweep`.
+        sweep_ngrams: For orders above 1: n-gram surprisals of every position of the set's sequences (`curvewatch
+            ngrams --every-position`, `corpus.every_position`).
 
     Raises:
         TokenSetMismatchError: If runs and n-grams are not of one token set.
         ValueError: If there are fewer tokens than predictors, or an argument makes no sense.
     """
-    targets = targets_of(runs, paper=paper, censored=censored, comparison=comparison, progress=progress)
     tokens = runs[0].tokens if tokens is None else tokens
+    contexts = contexts_of(tokens, ngrams, sweep_ngrams) if sweep or sweep_ngrams is not None else None
+    targets = targets_of(runs, paper=paper, censored=censored, comparison=comparison, progress=progress)
     if diversity is not None and not np.array_equal(_counts(diversity), _counts(ngrams)):
         counted = [f"{int(one.token_counts_V.sum()):,}" for one in (diversity, ngrams)]
         note = f"diversity and n-grams were counted in other corpora: of {counted[0]} and {counted[1]} tokens"
         targets = replace(targets, notes=(*targets.notes, note))
     predictors = predictors_of(tokens, ngrams, diversity, extra=extra)
-    found = regressed(predictors, targets, tokens.sequence_index, seed=seed)
+
+    def told(what: str) -> Callable[[int, int], None] | None:
+        return None if stage is None else partial(stage, what)
+
+    found = regressed(predictors, targets, tokens.sequence_index, seed=seed, progress=told("regressions"))
     if targets.comparison is not None:
-        found.across = across_runs(runs, targets.comparison, seed=seed)
+        found.across = across_runs(runs, targets.comparison, seed=seed, progress=told("runs beside each other"))
     found.hump = ngram_hump(runs, ngrams)
+    if contexts is not None:
+        found.sweep = context_sweep(predictors, targets, contexts, progress=told("context sweep"))
     return found
 
 
@@ -169,7 +207,14 @@ def _counts(of: ContextualDiversity | NgramSurprisals) -> Any:
     return np.trim_zeros(of.token_counts_V, "b")
 
 
-def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, seed: int = 0) -> Prediction:
+def regressed(
+    predictors: Predictors,
+    targets: Targets,
+    sequence_index: Any,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prediction:
     """All regressions of all targets.
 
     Args:
@@ -177,6 +222,7 @@ def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, 
         targets: What is predicted.
         sequence_index: The sequence of each token, [N].
         seed: For the draws behind the intervals.
+        progress: Called with the targets done and in all.
 
     Raises:
         ValueError: If a target has fewer tokens than the models have columns.
@@ -188,7 +234,9 @@ def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, 
         known_N &= np.isfinite(one)
     group_N = groups_of(np.asarray(sequence_index), seed)
     found: dict[str, OfTarget] = {}
-    for name, target_N in targets.values.items():
+    for k, (name, target_N) in enumerate(targets.values.items()):
+        if progress is not None:
+            progress(k, len(targets.values))
         use_N = known_N & np.isfinite(target_N)
         n, columns = int(use_N.sum()), len(design.columns) - 1
         if n <= columns:
@@ -201,6 +249,8 @@ def regressed(predictors: Predictors, targets: Targets, sequence_index: Any, *, 
         moments = moments_of(design, predictors.numbers, codes, target_N, use_N, group_N)
         if moments.sd["(target)"] > SAME * float(np.abs(target_N[use_N]).max()):
             found[name] = _of_target(moments, seed)
+    if progress is not None:
+        progress(len(targets.values), len(targets.values))
     return Prediction(predictors, targets, found, len(np.unique(sequence_index)), int((~known_N).sum()))
 
 
@@ -222,4 +272,5 @@ def _of_target(moments: Moments, seed: int) -> OfTarget:
         classes=class_effects(moments, design.numbers),
         class_gain=gains,
         n=moments.n,
+        class_intervals=class_intervals(moments, design.numbers, seed=seed),
     )

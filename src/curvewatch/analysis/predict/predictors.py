@@ -115,6 +115,9 @@ def predictors_of(
     classes = {name: tokens.labels[name].of_tokens() for name in CLASSES if name in tokens.labels}
     left_out |= {name: "the set has no such label (curvewatch label --pos)" for name in CLASSES if name not in classes}
     _add_extra(tokens, extra or {}, numbers, classes)
+    for name in [name for name, of_N in numbers.items() if not np.isfinite(of_N).any()]:
+        del numbers[name]
+        left_out[name] = "it has no value at all"
     if residualise and "ngram" in numbers:
         numbers["ngram"] = _residual(numbers["ngram"], numbers["unigram"])
     clipped = {}
@@ -141,6 +144,8 @@ def _add_extra(
     tokens: TokenSet, extra: Mapping[str, Any], numbers: dict[str, Float64], classes: dict[str, Any]
 ) -> None:
     for name, values in extra.items():
+        if values is None and name in classes and name in CLASSES:
+            raise ValueError(f"extra={name!r}: this label is a predictor wherever the set has it. Leave it out.")
         if name in UNITS or name in CLASSES or ":" in name or "=" in name:
             raise ValueError(f"extra={name!r}: the name is taken, or has ':' or '=' in it. Choose another.")
         if values is None:
@@ -151,8 +156,8 @@ def _add_extra(
         array = np.asarray(values)
         if array.shape != (len(tokens),):
             raise ValueError(f"extra={name!r}: {array.shape} values for {len(tokens):,} tokens; each needs one.")
-        if array.dtype.kind == "O" and all(isinstance(one, Real) for one in array.tolist()):
-            array = array.astype(np.float64)
+        if array.dtype.kind == "O" and all(one is None or isinstance(one, Real) for one in array.tolist()):
+            array = array.astype(np.float64)  # None is NaN
         if array.dtype.kind in "OUS":
             classes[name] = array.astype(str)
         else:
@@ -176,8 +181,10 @@ def _clipped(of_N: Float64, clip_sd: float | None) -> tuple[Float64, int]:
 
 
 def variance_inflation(numbers: Mapping[str, Float64], use_N: NDArray[np.bool_] | None = None) -> dict[str, float]:
-    """How much each number's coefficient varies more because the others are there: 1 / (1 - R2 on them)."""
+    """How much each number's coefficient varies more because the others are there: 1 / (1 - R2 on them); or NaN."""
     _, r_CC = correlations(numbers, use_N)
+    if not np.isfinite(r_CC).all():
+        return dict.fromkeys(numbers, float("nan"))
     inverse = np.linalg.pinv(r_CC)
     return {name: float(inverse[k, k]) for k, name in enumerate(numbers)}
 
@@ -185,6 +192,9 @@ def variance_inflation(numbers: Mapping[str, Float64], use_N: NDArray[np.bool_] 
 def correlations(
     numbers: Mapping[str, Float64], use_N: NDArray[np.bool_] | None = None
 ) -> tuple[Sequence[str], Float64]:
-    """Pearson correlations of the numbers."""
+    """Pearson correlations of the numbers; NaN over fewer than two tokens, or with what does not vary in them."""
     stacked = np.stack([one if use_N is None else one[use_N] for one in numbers.values()])
-    return list(numbers), np.atleast_2d(np.corrcoef(stacked))
+    if stacked.shape[1] < 2:
+        return list(numbers), np.full((len(stacked), len(stacked)), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return list(numbers), np.atleast_2d(np.corrcoef(stacked))

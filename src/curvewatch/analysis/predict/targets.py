@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from curvewatch.analysis.cache import measures_of
 from curvewatch.analysis.compare import Comparison, check_comparable, compare
+from curvewatch.analysis.short_names import SHORT_NAMES
 from curvewatch.measures import MeasureWarning
 from curvewatch.measures.agreement import measure_correlations
 from curvewatch.runfile.reader import Reader
 
 Float64 = NDArray[np.float64]
 TARGETS = {
-    "surprisal": ("final_surprisal", "bit", "final surprisal"),
-    "var_steps": ("within_run_variability", "bit", "variability within runs"),
-    "aoa": ("age_of_acquisition", "log10 step", "age of acquisition"),
-    "forgettability": ("forgettability", "bit", "forgettability"),
+    "surprisal": (SHORT_NAMES["surprisal"], "bit", "final surprisal"),
+    "var_steps": (SHORT_NAMES["var_steps"], "bit", "variability within runs"),
+    "aoa": (SHORT_NAMES["aoa"], "log10 step", "age of acquisition"),
+    "forgettability": (SHORT_NAMES["forgettability"], "bit", "forgettability"),
     "var_runs": ("", "bit^2", "variability across runs"),
 }
 """By the paper's names: our measure, its unit, in words."""

@@ -24,8 +24,9 @@ def tables_of(prediction: Prediction) -> dict[str, Any]:
     """See `Prediction.tables`."""
     pandas = need("pandas", "predict")
     numbers, classes = prediction.predictors.numbers, prediction.predictors.classes
-    inflation = variance_inflation(numbers)
-    names, r_CC = correlations(numbers)
+    known_N = np.logical_and.reduce([np.isfinite(one) for one in numbers.values()])
+    inflation = variance_inflation(numbers, known_N)
+    names, r_CC = correlations(numbers, known_N)
     tables = {
         "predictors": pandas.DataFrame(
             {
@@ -63,6 +64,15 @@ def tables_of(prediction: Prediction) -> dict[str, Any]:
         table = pandas.DataFrame(of).rename_axis(name)
         table.insert(0, "tokens", [counts[name][value] for value in table.index])
         tables[name] = table.sort_values(next(iter(of)), kind="stable") if of else table
+    intervals = [
+        {"predictor": name, "value": value, "target": target, "effect": one.classes[name][value], "low": low,
+         "high": high}
+        for target, one in prediction.found.items()
+        for name, of_values in one.class_intervals.items()
+        for value, (low, high) in of_values.items()
+    ]  # fmt: skip
+    if intervals:
+        tables["class_effects"] = pandas.DataFrame(intervals).set_index(["predictor", "value", "target"])
     targets = list(prediction.targets.values)
     ways = [
         pandas.DataFrame(r_MM, index=targets, columns=targets).rename_axis("measure").assign(runs=way)
@@ -86,7 +96,7 @@ def in_words(prediction: Prediction) -> str:
         f"too small. They describe {n_runs} run{'s' if n_runs != 1 else ''} of one model and corpus, and say nothing "
         "of causes."
     )
-    return " ".join(told)
+    return "\n".join(told)
 
 
 def _of_target(name: str, one: OfTarget, numbers: set[str]) -> str:
