@@ -12,7 +12,7 @@ import statsmodels.formula.api as smf
 from typer.testing import CliRunner
 
 from curvewatch import open_run
-from curvewatch.analysis.predict import predict
+from curvewatch.analysis.predict import effects, predict
 from curvewatch.analysis.predict.prediction import earlier_tables
 from curvewatch.cli.app import app
 from curvewatch.corpus import count_ngrams
@@ -125,10 +125,28 @@ def test_every_stage_is_told(runs: list[Path]) -> None:
         [open_run(path) for path in runs], count_ngrams(corpus(), the_set()), sweep=True,
         stage=lambda what, done, of: told.setdefault(what, []).append((done, of)),
     )  # fmt: skip
-    assert set(told) == {"regressions", "runs beside each other", "context sweep"}
+    assert set(told) == {"comparing runs", "regressions", "finding tokens again", "context sweep"}
     for steps in told.values():
         assert [done for done, _ in steps] == sorted(done for done, _ in steps)
         assert steps[-1][0] == steps[-1][1]
+
+
+@pytest.mark.parametrize("rare", [False, True])
+def test_draws_at_once_are_those_one_by_one(rare: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those in which a class of two tokens is missing, or a column depends on others."""
+    made = frame()
+    if rare:
+        made.loc[[3, 500], "pos"] = "RARE"
+        made["contextual_div"] = made["unigram"] * 2 - made["ngram"]
+    fast = regress(made).found["surprisal"]
+    monkeypatch.setattr(effects, "WELL", np.inf)  # none is solved as it stands
+    slow = regress(made).found["surprisal"]
+    for one, other in zip(fast.effects, slow.effects, strict=True):
+        assert [one.low, one.high] == pytest.approx([other.low, other.high], rel=1e-7, nan_ok=True)
+    for name, of in fast.class_intervals.items():
+        for value, interval in of.items():
+            assert interval == pytest.approx(slow.class_intervals[name][value], rel=1e-7, abs=1e-12, nan_ok=True)
+    assert ("RARE" in fast.class_intervals["pos"]) == rare
 
 
 def test_classes_have_intervals_that_hold_their_effects() -> None:

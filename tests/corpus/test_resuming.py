@@ -171,6 +171,11 @@ def test_the_command_is_killed_and_goes_on(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.npy", "d.npz", "tokens.npz"]
     whole = contextual_diversity(np.concatenate(rows()), tokens(), window=6, context_types=20)
     assert np.array_equal(load_diversity(output).seen_VK, whole.seen_VK)
+    part.write_bytes(b"of something else")
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 1
+    assert f"error: {part}: not the state of such a job, or damaged" in " ".join(refused.output.split())
+    part.unlink()
     fresh = CliRunner().invoke(app, command)
     assert fresh.exit_code == 0, fresh.output
     assert "going on" not in fresh.output

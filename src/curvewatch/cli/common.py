@@ -27,7 +27,7 @@ PIPE_WIDTH = 200
 out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 
-GIVEN_AS = {"path": "", "set_name": "--set", "tagger": "--pos"}
+GIVEN_AS = {"path": "", "resume": "", "set_name": "--set", "tagger": "--pos"}
 """How an argument of the library is given to commands, where they have no parameter of its name; "" for a file."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])

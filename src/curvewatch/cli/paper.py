@@ -20,6 +20,14 @@ def paper(
     diversity: Annotated[
         Path | None, typer.Option("--diversity", help="Written by curvewatch diversity.", show_default=False)
     ] = None,
+    sweep_ngrams: Annotated[
+        Path | None,
+        typer.Option(
+            "--sweep-ngrams",
+            help="For contexts of other orders: written by curvewatch ngrams --every-position.",
+            show_default=False,
+        ),
+    ] = None,
     pos: Annotated[
         str | None,
         typer.Option("--pos", help="Part of speech by this spaCy pipeline, if the runs lack it.", show_default=False),
@@ -45,12 +53,14 @@ def paper(
     tokens = runs[0].tokens
     counted = load_ngrams(ngrams, tokens) if ngrams is not None else None
     seen = load_diversity(diversity) if diversity is not None else None
+    every = load_ngrams(sweep_ngrams) if sweep_ngrams is not None else None
     if pos is not None:
         with progressing("tagging") as progress:
             tokens = part_of_speech(tokens, pos, progress=progress).label(tokens)
     with saying() as say:
         paths = write_paper(
-            runs, output, counted, seen, tokens=tokens, paper=not own, examples=examples or None, say=say
-        )
+            runs, output, counted, seen, tokens=tokens, sweep_ngrams=every, paper=not own, examples=examples or None,
+            say=say,
+        )  # fmt: skip
     out.print(str(paths[0]), markup=False, soft_wrap=True)
     note(plain(f"{len(paths)} files in {output}"))

@@ -214,6 +214,15 @@ class Making:
                  ours="all of it, with 95 % intervals from drawing sequences anew", figure=effects_figure(prediction),
                  tables={"": made["effects"]}),
         ]  # fmt: skip
+        if "context_sweep" in made:
+            orders = sorted({int(order) for order in made["context_sweep"].reset_index()["order"]})
+            found.append(Item(
+                "context_sweep", "Contexts of other lengths and orders", "`run_context_regressions`",
+                f"{how} Adjusted R2 of each measure on the context's mean log-probability alone, by n-grams of order "
+                f"{orders[0]} to {orders[-1]} in windows of 1 to 128 tokens; a minus where the slope is below 0.",
+                ours="the windows, which are powers of 2, and the remarks",
+                tables={"": made["context_sweep"]},
+            ))  # fmt: skip
         classes = {name: made[name] for name in prediction.predictors.classes if not made[name].empty}
         if classes:
             found.append(Item(

@@ -35,6 +35,7 @@ def write_paper(
     diversity: ContextualDiversity | None = None,
     *,
     tokens: TokenSet | None = None,
+    sweep_ngrams: NgramSurprisals | None = None,
     paper: bool = True,
     examples: Sequence[int] | None = None,
     say: Say | None = None,
@@ -50,6 +51,8 @@ def write_paper(
         ngrams: N-gram surprisals of the set (`curvewatch ngrams`). Without, there are curves and the dataset map only.
         diversity: Contextual diversity (`curvewatch diversity`).
         tokens: The runs' token set with labels that they lack ("pos", "pos_bilu"); None takes the first run's.
+        sweep_ngrams: For the sweep over contexts: n-gram surprisals of every position (`curvewatch ngrams
+            --every-position`). Without, it is of single tokens' frequency only.
         paper: The released code's values of the measures; else curvewatch's own.
         examples: Tokens whose curves are drawn; None chooses some by the measures.
         say: Called with what is being done, how much of it is done, and how much there is.
@@ -79,8 +82,9 @@ def write_paper(
     prediction = None
     if ngrams is not None:
         prediction = predict(
-            runs, ngrams, diversity, tokens=tokens, paper=paper, progress=_about(say, "comparing and regressing")
-        )
+            runs, ngrams, diversity, tokens=tokens, paper=paper, progress=_about(say, "measuring"), stage=say,
+            sweep=True, sweep_ngrams=sweep_ngrams,
+        )  # fmt: skip
     making = Making(runs, tables, prediction, diversity, examples)
     items = making.items()
     settings = _settings(runs, prediction, making)

@@ -9,11 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curvewatch.analysis.predict.design import INTERCEPT, TARGET, Float64, Moments
 from curvewatch.analysis.predict.solving import fit, standardised
 
 DRAWS, LEVEL = 500, 0.95
+MOST_VALUES = 1 << 22
+"""Of the draws that are solved at once."""
+WELL = 1e-8
+"""Least eigenvalue of the columns' correlations with which equations are solved as they stand."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def effects_of(moments: Moments, columns: Sequence[str], *, frequency: str = "un
     numbers = moments.design.numbers
     total_CC = moments.sums_GCC.sum(axis=0)
     value = standardised(moments, columns, total_CC)
-    draws_BC = np.array([standardised(moments, columns, drawn_CC) for drawn_CC in _drawn(moments, seed)])
+    draws_BC = np.concatenate([_standardised(moments, columns, drawn_BCC) for drawn_BCC in _drawn(moments, seed)])
     found = []
     for k, name in enumerate(columns):
         if name not in numbers:
@@ -65,12 +70,41 @@ def effects_of(moments: Moments, columns: Sequence[str], *, frequency: str = "un
 
 
 def _drawn(moments: Moments, seed: int) -> Iterator[Float64]:
-    """Sums of products over groups of sequences that are drawn anew, as many as there are."""
+    """Sums of products over groups of sequences that are drawn anew, as many as there are; some draws at a time."""
     rng, n_groups = np.random.default_rng(seed), len(moments.sums_GCC)
     flat_GC = moments.sums_GCC.reshape(n_groups, -1)
-    for _ in range(DRAWS):
-        weight_G = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
-        yield (weight_G @ flat_GC).reshape(moments.sums_GCC.shape[1:])
+    at_once = max(1, MOST_VALUES // flat_GC.shape[1])
+    for first in range(0, DRAWS, at_once):
+        drawn = [rng.integers(0, n_groups, n_groups) for _ in range(min(at_once, DRAWS - first))]
+        weight_BG = np.array([np.bincount(of, minlength=n_groups) for of in drawn], np.float64)
+        yield (weight_BG @ flat_GC).reshape(-1, *moments.sums_GCC.shape[1:])
+
+
+def _standardised(moments: Moments, columns: Sequence[str], drawn_BCC: Float64) -> Float64:
+    """`standardised` for each draw, [B, len(columns)]: all at once, but for those that take a closer look."""
+    found_BC = np.full((len(drawn_BCC), len(columns)), np.nan)
+    # What depends on others over all sequences does so in every draw.
+    known = np.isfinite(standardised(moments, columns, moments.sums_GCC.sum(axis=0)))
+    x = moments.place([INTERCEPT, *(column for column, one in zip(columns, known, strict=True) if one)])
+    y = int(moments.place([TARGET])[0])
+    well_B, solved_BX = _solved(drawn_BCC[:, x[:, None], x], drawn_BCC[:, x, y])
+    found_BC[np.ix_(well_B, known)] = solved_BX[well_B, 1:]
+    for b in np.flatnonzero(~well_B):
+        found_BC[b] = standardised(moments, columns, drawn_BCC[b])
+    return found_BC
+
+
+def _solved(normal_BXX: Float64, right_BX: Float64) -> tuple[NDArray[np.bool_], Float64]:
+    """Solutions of normal equations, and for which they can be trusted: all columns there, and independent."""
+    diagonal_BX = np.diagonal(normal_BXX, axis1=1, axis2=2)
+    scale_BX = np.sqrt(np.where(diagonal_BX > 0, diagonal_BX, 1.0))
+    scaled_BXX = normal_BXX / (scale_BX[:, :, None] * scale_BX[:, None, :])
+    well_B = (diagonal_BX > 0).all(axis=1) & (np.linalg.eigvalsh(scaled_BXX)[:, 0] > WELL)
+    found_BX = np.full_like(right_BX, np.nan)
+    if well_B.any():
+        right_bX1 = (right_BX / scale_BX)[well_B][:, :, None]
+        found_BX[well_B] = np.linalg.solve(scaled_BXX[well_B], right_bX1)[:, :, 0] / scale_BX[well_B]
+    return well_B, found_BX
 
 
 def _interval(draws_B: Float64, n_groups: int) -> tuple[float, float]:
@@ -135,7 +169,7 @@ def class_intervals(
     dummies = [column for name in design.classes for column in design.of_class(name)]
     if not dummies:
         return {}
-    draws_BD = np.array([_beyond(moments, numbers, dummies, drawn_CC) for drawn_CC in _drawn(moments, seed)])
+    draws_BD = np.concatenate([_all_beyond(moments, numbers, dummies, drawn) for drawn in _drawn(moments, seed)])
     intervals = {column: _interval(draws_BD[:, k], len(moments.sums_GCC)) for k, column in enumerate(dummies)}
     return {
         name: {of[0]: (0.0, 0.0), **{value: intervals[f"{name}={value}"] for value in of[1:]}}
@@ -151,6 +185,19 @@ def _beyond(moments: Moments, numbers: Sequence[str], dummies: Sequence[str], pr
     left_D: Float64 = products_CC[d, y] - products_CC[np.ix_(d, x)] @ beta
     solved = np.linalg.lstsq(products_CC[np.ix_(d, d)], left_D, rcond=None)[0] * (moments.sd[TARGET] or 1.0)
     return [float(one) for one in np.where(np.diag(products_CC)[d] == 0, np.nan, solved)[1:]]
+
+
+def _all_beyond(moments: Moments, numbers: Sequence[str], dummies: Sequence[str], drawn_BCC: Float64) -> Float64:
+    """`_beyond` for each draw, [B, len(dummies)]: all at once, but for those that take a closer look."""
+    x, d = moments.place([INTERCEPT, *numbers]), moments.place([INTERCEPT, *dummies])
+    y = int(moments.place([TARGET])[0])
+    well_B, beta_BX = _solved(drawn_BCC[:, x[:, None], x], drawn_BCC[:, x, y])
+    left_BD = drawn_BCC[:, d, y] - (drawn_BCC[:, d[:, None], x] @ beta_BX[:, :, None])[:, :, 0]
+    also_B, solved_BD = _solved(drawn_BCC[:, d[:, None], d], left_BD)
+    found_BD: Float64 = solved_BD[:, 1:] * (moments.sd[TARGET] or 1.0)
+    for b in np.flatnonzero(~(well_B & also_B)):
+        found_BD[b] = _beyond(moments, numbers, dummies, drawn_BCC[b])
+    return found_BD
 
 
 def class_counts(codes: Mapping[str, np.ndarray], values: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:

@@ -181,21 +181,24 @@ def predict(
         TokenSetMismatchError: If runs and n-grams are not of one token set.
         ValueError: If there are fewer tokens than predictors, or an argument makes no sense.
     """
+
+    def told(what: str) -> Callable[[int, int], None] | None:
+        return None if stage is None else partial(stage, what)
+
     tokens = runs[0].tokens if tokens is None else tokens
     contexts = contexts_of(tokens, ngrams, sweep_ngrams) if sweep or sweep_ngrams is not None else None
-    targets = targets_of(runs, paper=paper, censored=censored, comparison=comparison, progress=progress)
+    targets = targets_of(
+        runs, paper=paper, censored=censored, comparison=comparison, progress=progress,
+        comparing=told("comparing runs"),
+    )  # fmt: skip
     if diversity is not None and not np.array_equal(_counts(diversity), _counts(ngrams)):
         counted = [f"{int(one.token_counts_V.sum()):,}" for one in (diversity, ngrams)]
         note = f"diversity and n-grams were counted in other corpora: of {counted[0]} and {counted[1]} tokens"
         targets = replace(targets, notes=(*targets.notes, note))
     predictors = predictors_of(tokens, ngrams, diversity, extra=extra)
-
-    def told(what: str) -> Callable[[int, int], None] | None:
-        return None if stage is None else partial(stage, what)
-
     found = regressed(predictors, targets, tokens.sequence_index, seed=seed, progress=told("regressions"))
     if targets.comparison is not None:
-        found.across = across_runs(runs, targets.comparison, seed=seed, progress=told("runs beside each other"))
+        found.across = across_runs(runs, targets.comparison, seed=seed, progress=told("finding tokens again"))
     found.hump = ngram_hump(runs, ngrams)
     if contexts is not None:
         found.sweep = context_sweep(predictors, targets, contexts, progress=told("context sweep"))

@@ -56,6 +56,7 @@ def targets_of(
     censored: str = "keep",
     comparison: Comparison | None = None,
     progress: Callable[[int, int], None] | None = None,
+    comparing: Callable[[int, int], None] | None = None,
 ) -> Targets:
     """The five targets, each the mean over the runs.
 
@@ -65,6 +66,7 @@ def targets_of(
         censored: Tokens that were acquired before the first step: "keep" them with that age, or "drop" them.
         comparison: Of these runs, with `keep_pairs`, where it is at hand; None compares them.
         progress: Called with the tokens done and in all, for each run.
+        comparing: Likewise, while runs are compared with each other after that.
 
     Raises:
         ValueError: If `censored` is something else, or there is no run, or one twice.
@@ -110,7 +112,7 @@ def targets_of(
     if len(runs) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasureWarning)
-            found = comparison or compare(list(runs), paper=paper, keep_pairs=True)
+            found = comparison or compare(list(runs), paper=paper, keep_pairs=True, progress=comparing)
         values["var_runs"] = np.array(found.cross.variability_N, np.float64)
         notes += [note for note in found.notes if note not in notes]
         unknown = int(np.isnan(values["var_runs"]).sum())

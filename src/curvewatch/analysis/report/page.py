@@ -72,7 +72,7 @@ def write_report(
     findings = gather_findings(runs, say, keep_pairs=ngrams is not None)
     prediction = None
     if ngrams is not None:
-        prediction = predict(runs, ngrams, diversity, comparison=findings.comparison)
+        prediction = predict(runs, ngrams, diversity, comparison=findings.comparison, stage=say)
     page = _fitting(findings, prediction, title or ", ".join(one.name for one in findings.runs), library)
     path = Path(path)
     with replacing(path) as file:
