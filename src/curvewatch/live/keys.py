@@ -120,6 +120,9 @@ HISTOGRAMS = {
 # Of the smoothed curves. "Provisional": a token's minimum may still be to come, and its threshold moves with it.
 SMOOTHED_METRICS = {
     "smoothed/step": ("step", "the observation that the other `smoothed/` values stand for"),
+    "smoothed/sampled_tokens": (
+        "tokens", "the random sample that the other `smoothed/` values are of; only of sets above 2,000,000",
+    ),
     "smoothed/acquired_share": ("share", "smoothed curves halfway from chance to their minimum; provisional"),
     "smoothed/acquisition_step_median": ("step", "their median age of acquisition (halfway threshold); provisional"),
     "smoothed/forgettability_mean": ("bit", "mean forgettability, all rises of a smoothed curve; provisional"),

@@ -54,6 +54,11 @@ class _OfSet:
             else None
         )
         self.last: Observation | None = None
+        if self.smoothed is not None and self.smoothed.which_n is not None:
+            announce(
+                "%s: smoothed curves are followed live for a random sample of %s of its %s tokens; the file has all",
+                name, f"{self.smoothed.n_tokens:,}", f"{len(tokens):,}",
+            )  # fmt: skip
 
 
 class Showing:
@@ -189,7 +194,9 @@ class Showing:
             if lines is not None:
                 own.tables["watched_curves"] = lines
             if self._live.table_rows and of_set.last is not None:
-                so_far = of_set.smoothed.so_far if of_set.smoothed is not None else None
+                smoothed = of_set.smoothed
+                # Of a sample the tokens of the table may be none: then it goes without that column.
+                so_far = smoothed.so_far if smoothed is not None and smoothed.which_n is None else None
                 table = forgotten_table(of_set.tokens, of_set.current, of_set.last, so_far, self._live.table_rows)
                 if table.rows:
                     own.tables["most_forgotten"] = table

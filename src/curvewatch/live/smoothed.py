@@ -19,16 +19,20 @@ from curvewatch.measures.surprisal import FINAL_SHARE
 
 logger = logging.getLogger("curvewatch")
 
+MOST_TOKENS, SAMPLED, SEED = 2_000_000, 1_000_000, 0
+"""With more tokens than the first, the smoothed curves of a random sample are kept: at a hundred million, those of all
+would take 14 GB and minutes of a core at each refit."""
 FORGETTABILITY_RANGE = 10.0  # bits; more is counted in the histogram's last bin
 
 
 class SmoothedMetrics:
     """The running measures of one token set's smoothed curves.
 
-    Memory: 135 bytes a token, up to 20 more for each of `ranked`, and a few MB for the blocks that are worked on.
+    Memory: 135 bytes a token, up to 20 more for each of `ranked`, and a few MB for the blocks that are worked on. Of
+    a set of more than `MOST_TOKENS` it is a random sample of `SAMPLED` tokens that all this is of.
 
     Args:
-        n_tokens: N.
+        n_tokens: N, of the set.
         chance: log2 of the number of the model's outputs, bits.
         last_step: Last planned step that is scored; None if open-ended.
         read_row: Surprisal at an earlier step, bits, from the run file.
@@ -36,7 +40,9 @@ class SmoothedMetrics:
         ranked: What else the measures are correlated with, by name, in order.
 
     Attributes:
-        so_far: The measures of every token at the last refit; None before the first.
+        n_tokens: Tokens that are followed: all, or the sample.
+        which_n: Indices of the sample, ascending; None where all are followed.
+        so_far: The measures of every token that is followed at the last refit; None before the first.
     """
 
     def __init__(
@@ -48,11 +54,13 @@ class SmoothedMetrics:
         types: TargetTypes | None = None,
         ranked: Mapping[str, TargetTypes] | None = None,
     ) -> None:
-        self.chance, self.n_tokens = chance, n_tokens
-        self.growing: GrowingFit | None = GrowingFit(n_tokens, last_step=last_step, centre=chance / 2)
-        self.recent: RecentSurprisal | None = RecentSurprisal(n_tokens, read_row)
+        self.which_n = sample_of(n_tokens)
+        self.chance, self.n_tokens = chance, n_tokens if self.which_n is None else len(self.which_n)
+        self.growing: GrowingFit | None = GrowingFit(self.n_tokens, last_step=last_step, centre=chance / 2)
+        self.recent: RecentSurprisal | None = RecentSurprisal(self.n_tokens, lambda step: self._of(read_row(step)))
         self.so_far: SoFar | None = None
-        self._types, self._ranked = types, dict(ranked or {})
+        self._types = self._of_types(types) if types is not None else None
+        self._ranked = {name: self._of_types(one) for name, one in (ranked or {}).items()}
         self._last_decade = float(np.log10(last_step)) if last_step is not None and last_step > 1 else 7.0
 
     def advance(self, step: int, surprisal_N: NDArray[np.float32]) -> None:
@@ -66,10 +74,11 @@ class SmoothedMetrics:
             CurvewatchError: If a row that leaves the last quarter can't be read again. The curves are in order; of
                 the last quarter nothing is told any more.
         """
-        self._grow(step, surprisal_N)
+        surprisal_n = self._of(surprisal_N)
+        self._grow(step, surprisal_n)
         if self.recent is not None:
             try:
-                self.recent.update(step, surprisal_N)
+                self.recent.update(step, surprisal_n)
             except Exception:
                 self.recent = None
                 raise
@@ -82,14 +91,21 @@ class SmoothedMetrics:
             surprisal_N: Surprisal, bits.
             last_step: Of the last row to come. Of those before its last quarter none is read twice.
         """
-        self._grow(step, surprisal_N)
+        surprisal_n = self._of(surprisal_N)
+        self._grow(step, surprisal_n)
         if self.recent is not None and step > FINAL_SHARE * last_step:
-            self.recent.update(step, surprisal_N)
+            self.recent.update(step, surprisal_n)
 
-    def _grow(self, step: int, surprisal_N: NDArray[np.float32]) -> None:
+    def _of(self, values_N: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values_N if self.which_n is None else values_N[self.which_n]
+
+    def _of_types(self, types: TargetTypes) -> TargetTypes:
+        return types if self.which_n is None else TargetTypes(types.ids_D, types.index_N[self.which_n])
+
+    def _grow(self, step: int, surprisal_n: NDArray[np.float32]) -> None:
         if self.growing is not None:
             try:
-                self.growing.update(step, surprisal_N)
+                self.growing.update(step, surprisal_n)
             except CurvewatchError as error:
                 # A run that was planned otherwise is no failure, whatever `on_error` says.
                 logger.warning("%s", error)
@@ -111,7 +127,7 @@ class SmoothedMetrics:
         """
         scalars: dict[str, Any] = {}
         histograms: dict[str, Histogram] = {}
-        measures: dict[str, NDArray[Any]] = {"surprisal": surprisal_N}
+        measures: dict[str, NDArray[Any]] = {"surprisal": self._of(surprisal_N)}
         if self.growing is not None and self.growing.can_fit:
             self.so_far = so_far = measure_so_far(self.growing, chance=self.chance, run=run)
             measures |= {"acquisition": so_far.age_N, "forgettability": so_far.forgettability_N}
@@ -145,5 +161,16 @@ class SmoothedMetrics:
             scalars |= {
                 f"smoothed/{one}_{name}_correlation": found[one, name] for one in predictors for name in measures
             }
+        if scalars and self.which_n is not None:
+            scalars["smoothed/sampled_tokens"] = self.n_tokens
         numbers = plain(scalars)
         return Metrics({"smoothed/step": float(step), **numbers} if numbers else {}, histograms)
+
+
+def sample_of(n_tokens: int) -> NDArray[np.int64] | None:
+    """The tokens whose smoothed curves are followed live, ascending, always the same of a set; None for all."""
+    if n_tokens <= MOST_TOKENS:
+        return None
+    chosen_n = np.random.default_rng(SEED).choice(n_tokens, SAMPLED, replace=False)
+    found: NDArray[np.int64] = np.sort(chosen_n)
+    return found
