@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from curvewatch.measures import (
     MeasureWarning,
     ThresholdForgetting,
+    Top1Forgetting,
     count_top1,
     final_surprisal,
     final_window,
     forgettability,
+    forgetting,
     measure_curves,
     threshold_events,
     within_run_variability,
@@ -135,6 +137,22 @@ class TestForgettingEvents:
             assert counter.events_N[i] == list(itertools.pairwise(column)).count((True, False))
             first = counter.first_correct_step_N[i]
             assert first == 10 * column.index(True) if True in column else np.isnan(first)
+
+    @pytest.mark.parametrize("values", [1, 7, 1 << 18])
+    @pytest.mark.parametrize("n_steps", [0, 1, 2, 23])
+    def test_top1_of_a_block_is_as_so_many_updates(
+        self, values: int, n_steps: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(forgetting, "WALKED_VALUES", values)
+        correct = np.random.default_rng(0).random((n_steps, 5)) < 0.4
+        steps = np.arange(n_steps) * 10
+        counter, plain = count_top1(correct, steps), Top1Forgetting(5)
+        for step, row in zip(steps, correct, strict=True):
+            plain.update(step, row)
+        np.testing.assert_array_equal(counter.events_N, plain.events_N)
+        np.testing.assert_array_equal(counter.first_correct_step_N, plain.first_correct_step_N)
+        np.testing.assert_array_equal(counter.previous_N, plain.previous_N)
+        assert (counter.opportunities, counter.last_events) == (plain.opportunities, plain.last_events)
 
     def test_top1_columns_tell_never_from_unforgettable(self) -> None:
         steps, curves = block(40, 1, seed=0)

@@ -243,9 +243,25 @@ def count_top1(correct_TN: BoolArray, steps_T: NDArray[Any]) -> Top1Forgetting:
         correct_TN: Whether each target was the arg-max at each scored step.
         steps_T: The scored steps, increasing.
     """
-    counter = Top1Forgetting(correct_TN.shape[1])
-    for step, correct_N in zip(steps_T, correct_TN, strict=True):
-        counter.update(step, correct_N)
+    correct_TN = np.asarray(correct_TN, bool)
+    n_steps, n = correct_TN.shape
+    counter = Top1Forgetting(n)
+    if n_steps != len(steps_T):
+        raise ValueError(f"steps_T: {len(steps_T)} steps for {n_steps} observations.")
+    if not n_steps:
+        return counter
+    # As so many updates, but row by row costs more than the work where rows are short.
+    ever_N = correct_TN.any(axis=0)
+    counter._first_N[ever_N] = correct_TN.argmax(axis=0)[ever_N]
+    rows = max(1, WALKED_VALUES // max(n, 1))
+    for start in range(1, n_steps, rows):
+        part = slice(start, min(start + rows, n_steps))
+        forgotten_tN = correct_TN[part.start - 1 : part.stop - 1] > correct_TN[part]
+        counter.events_N += forgotten_tN.sum(axis=0, dtype=np.int32)
+        counter.last_events = int(np.count_nonzero(forgotten_tN[-1]))
+    counter._steps = list(steps_T)
+    counter.opportunities = n_steps - 1
+    counter._previous_N = correct_TN[-1].copy()
     return counter
 
 
