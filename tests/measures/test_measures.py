@@ -138,15 +138,16 @@ class TestForgettingEvents:
             first = counter.first_correct_step_N[i]
             assert first == 10 * column.index(True) if True in column else np.isnan(first)
 
-    @pytest.mark.parametrize("values", [1, 7, 1 << 18])
-    @pytest.mark.parametrize("n_steps", [0, 1, 2, 23])
+    @pytest.mark.parametrize(("n", "values"), [(5, 1), (5, 7), (5, 1 << 18), (2000, 1 << 18)])
+    @pytest.mark.parametrize("n_steps", [0, 1, 2, 23, 700])
     def test_top1_of_a_block_is_as_so_many_updates(
-        self, values: int, n_steps: int, monkeypatch: pytest.MonkeyPatch
+        self, n: int, values: int, n_steps: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(forgetting, "WALKED_VALUES", values)
-        correct = np.random.default_rng(0).random((n_steps, 5)) < 0.4
+        correct = np.random.default_rng(0).random((n_steps, n)) < 0.4
+        correct[:, 1] = np.arange(n_steps) % 2
         steps = np.arange(n_steps) * 10
-        counter, plain = count_top1(correct, steps), Top1Forgetting(5)
+        counter, plain = count_top1(correct, steps), Top1Forgetting(n)
         for step, row in zip(steps, correct, strict=True):
             plain.update(step, row)
         np.testing.assert_array_equal(counter.events_N, plain.events_N)

@@ -18,6 +18,7 @@ FloatArray = NDArray[np.floating[Any]]
 
 NOT_YET = np.int32(-1)
 WALKED_VALUES = 1 << 18  # of smoothed curves looked at at a time
+SHORT_ROW = 1 << 10  # tokens
 BLOCK = 1 << 15  # tokens worked on at a time: what is in between stays in a core's cache
 
 
@@ -248,9 +249,13 @@ def count_top1(correct_TN: BoolArray, steps_T: NDArray[Any]) -> Top1Forgetting:
     counter = Top1Forgetting(n)
     if n_steps != len(steps_T):
         raise ValueError(f"steps_T: {len(steps_T)} steps for {n_steps} observations.")
+    if n > SHORT_ROW:
+        for step, correct_N in zip(steps_T, correct_TN, strict=True):
+            counter.update(step, correct_N)
+        return counter
     if not n_steps:
         return counter
-    # As so many updates, but row by row costs more than the work where rows are short.
+    # As so many updates: where rows are short, each costs more by itself than its work.
     ever_N = correct_TN.any(axis=0)
     counter._first_N[ever_N] = correct_TN.argmax(axis=0)[ever_N]
     rows = min(255, max(1, WALKED_VALUES // max(n, 1)))  # no more, so that a byte can count them
