@@ -1,11 +1,26 @@
-"""What the ranks of a distributed run agree on. Everything here is a no-op in a single process."""
+"""What the ranks of a distributed run agree on. Everything here is a no-op in a single process.
+
+Agreements go through a process group of their own, on CPUs, with its own time limit. So a rank that says it has failed
+is never taken for one that does its part in a collective of the model's, and one that says nothing holds nobody up for
+longer than the limit. A rank on which an agreement fails leaves the group, and then it fails for all at once.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import logging
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from curvewatch.errors import RanksApartError
+
+logger = logging.getLogger("curvewatch")
+
+LIMIT_SECONDS = 300.0
+"""How long a rank is waited for when something is to be agreed on."""
 
 T = TypeVar("T")
 
@@ -26,26 +41,74 @@ def size() -> int:
 
 
 def smallest(value: int) -> int:
-    """The smallest of all ranks' values. A collective: every rank must call it."""
+    """The smallest of all ranks' values. A collective: every rank must call it.
+
+    Raises:
+        RanksApartError: If a rank has ended, or does not answer in `LIMIT_SECONDS`.
+    """
     if not in_group():
         return value
-    tensor = torch.tensor([value], dtype=torch.int64, device=_device())
-    dist.all_reduce(tensor, dist.ReduceOp.MIN)
-    return int(tensor.item())
+    return int(_reduced(torch.tensor([value], dtype=torch.int64, device="cpu"), dist.ReduceOp.MIN).item())
 
 
 def all_true(flag: bool) -> bool:
-    """Whether `flag` is true on every rank. A collective."""
+    """Whether `flag` is true on every rank. A collective, as `smallest`."""
     return bool(smallest(int(flag)))
 
 
 def sum_in_place(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum of all ranks' tensors, on the CPU. A collective."""
-    if not in_group():
-        return tensor
-    moved = tensor.to(_device())
-    dist.all_reduce(moved)
-    return moved.cpu()
+    """The sum of all ranks' tensors, on the CPU. A collective, as `smallest`."""
+    return _reduced(tensor.cpu(), dist.ReduceOp.SUM) if in_group() else tensor
+
+
+def leave(reason: str) -> RanksApartError:
+    """Takes part in no agreement any more; the other ranks' agreements fail then, too.
+
+    Args:
+        reason: Why.
+
+    Returns:
+        The error that says so.
+    """
+    global _own
+    if _own is not None and _own.group is not None:
+        group, _own = _own.group, _Own(_own.world, None, reason)
+        with suppress(Exception):  # its connections may be closed already
+            dist.destroy_process_group(group)
+    return RanksApartError(
+        f"the ranks can't agree on anything any more: {reason}. Nothing more is scored until training is started again."
+    )
+
+
+class _Own:
+    """The group for agreements among the ranks of `world`; None once this rank has left it, for a reason."""
+
+    def __init__(self, world: Any, group: Any, left: str = "") -> None:
+        self.world, self.group, self.left = world, group, left
+
+
+_own: _Own | None = None
+
+
+def _reduced(tensor: torch.Tensor, operation: Any) -> torch.Tensor:
+    group = _agreements()
+    try:
+        dist.all_reduce(tensor, operation, group=group)
+    except RuntimeError as error:
+        why = next(iter(str(error).splitlines()), "")
+        raise leave(f"a rank has ended, or did not answer in {LIMIT_SECONDS:.0f} s ({why})") from error
+    return tensor
+
+
+def _agreements() -> Any:
+    """The group for agreements; made by the first one, which all ranks come to alike."""
+    global _own
+    world = dist.group.WORLD
+    if _own is None or _own.world is not world:
+        _own = _Own(world, dist.new_group(backend="gloo", timeout=timedelta(seconds=LIMIT_SECONDS)))
+    if _own.group is None:
+        raise leave(_own.left)
+    return _own.group
 
 
 def from_first(value: T) -> T:
