@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from curvewatch import Scorer, open_run
+from curvewatch import Live, Prompts, Scorer, open_run
 from curvewatch.scoring import ranks
 from tests.contract.test_ranks import BATCH_SIZE, TRAINING, fully_sharded, rank, tokens
 from tests.support.hosts import Watching, run
@@ -30,7 +30,7 @@ class Failing:
     Args:
         how: "raise", "out of memory", "kill", or "stall".
         where: "late" (before it comes to score), "before" any gather of the pass, "inside" the second block, "behind"
-            the first of its two forward passes, or at the "end", behind the second.
+            the first of its two forward passes, at the "end", behind the second, or "sampling" (in the second pass).
         seconds: How long it stalls.
     """
 
@@ -57,7 +57,7 @@ class Failing:
         self.fail("before")
         logits = getattr(model, "model", model)(input_ids=batch.input_ids).logits
         self.passes += self.step == FAILS_AT
-        self.fail("behind" if self.passes < 2 else "end")
+        self.fail({1: "behind", 2: "end", 4: "sampling"}.get(self.passes, ""))
         return logits
 
     def wrap(self, model: Any) -> Any:
@@ -77,6 +77,8 @@ def train(folder: Path, failing: Failing, host_seconds: float = 600.0, on_error:
     watching = Watching(
         tokens(), folder / "curves.h5", batch_size=BATCH_SIZE, forward=failing.forward, on_error=on_error
     )
+    if failing.where == "sampling":
+        watching.settings["live"] = Live(prompts=Prompts([[1], [2, 1]], max_new_tokens=4, eos=None, every=1))
     error, watched = None, None
     try:
         watched = run("loop", TRAINING, folder, watching, wrap=failing.wrap, after=failing.after)
@@ -109,6 +111,17 @@ def test_a_rank_that_raises(where: str, tmp_path: Path) -> None:
     run_file = open_run(tmp_path / "curves.h5")
     assert run_file.steps.tolist() == [0, 2, 6]
     assert skipped(tmp_path / "curves.h5") == {4: "scoring failed: scoring failed: on another rank; its log says why"}
+
+
+def test_a_rank_that_raises_while_text_is_sampled(tmp_path: Path) -> None:
+    """The row is there, the text is not, and training is as without the watch."""
+    answers = on_ranks(2, train, tmp_path, Failing("raise", "sampling"))
+    for answer in answers:
+        assert answer["error"] is None
+        assert answer["differences"] == []
+    with open_run(tmp_path / "curves.h5").group() as group:
+        assert group["step"][:].tolist() == [0, 2, 4, 6]
+        assert sorted(set(group["sample_step"][:].tolist())) == [0, 2, 6]
 
 
 @pytest.mark.parametrize("where", ["before", "inside", "behind"])

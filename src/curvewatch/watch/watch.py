@@ -496,6 +496,8 @@ class Watch:
             return Metrics(), None
         try:
             return sample_texts(sampler, model, step, self._keeper), None
+        except RanksApartError:
+            raise
         except Exception as error:
             return Metrics(), self._trouble.report("sampling text", step, error)
 
