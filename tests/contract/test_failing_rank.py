@@ -95,6 +95,12 @@ def train(folder: Path, failing: Failing, host_seconds: float = 600.0, on_error:
     }
 
 
+def train_without_gloo(folder: Path) -> dict[str, Any]:
+    """On each rank: as where PyTorch was built without gloo, as far as the watch sees; a rank fails behind a pass."""
+    dist.is_gloo_available = lambda: False
+    return train(folder, Failing("raise", "end"))
+
+
 def skipped(path: Path) -> dict[int, str]:
     """Steps on record as not scored, and why."""
     with open_run(path).group() as group:
@@ -201,3 +207,10 @@ def test_a_rank_that_stalls_at_the_end_of_the_pass(tmp_path: Path) -> None:
         assert answer["differences"] == []
     assert open_run(tmp_path / "curves.h5").steps.tolist() == [0, 2]
     assert "did not answer in 3 s" in skipped(tmp_path / "curves.h5")[4]
+
+
+def test_without_gloo(tmp_path: Path) -> None:
+    """The training's own group has to do."""
+    answers = on_ranks(2, train_without_gloo, tmp_path)
+    assert [answer["differences"] for answer in answers] == [[], []]
+    assert open_run(tmp_path / "curves.h5").steps.tolist() == [0, 2, 6]

@@ -183,13 +183,17 @@ def test_short_writes(disk: Mount, mount: Path, tmp_path: Path, alone: Outcome, 
     assert_whole(mount / "c.h5", expected, STEPS)
 
 
-def test_two_seconds_a_write(
-    disk: Mount, mount: Path, tmp_path: Path, alone: Outcome, expected: np.ndarray, caplog: Any
-) -> None:
+@pytest.mark.parametrize(("ops", "delay"), [("write", 2.0), (f"{ALL} read", 0.15)], ids=["2 s a write", "all calls"])
+def test_a_slow_disk(
+    ops: str, delay: float, disk: Mount, mount: Path, tmp_path: Path, alone: Outcome, expected: np.ndarray, caplog: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Training takes as long as on a good disk; rows wait together, and the end waits for them."""
+    monkeypatch.setattr(recorder, "SAY_SECONDS", 1.0)
     with h5py.File(tmp_path / "data.h5", "w") as data:
         data["rows"] = np.arange(8)
     times: list[float] = []
+    behind: list[float] = []
 
     def train_on_hdf5() -> None:
         """A training may read its data with h5py, which has one lock for the whole process."""
@@ -198,16 +202,43 @@ def test_two_seconds_a_write(
         times.append(time.monotonic())
         time.sleep(0.3)
 
-    events = dict.fromkeys(range(2, 9), train_on_hdf5) | {1: lambda: disk.fail("write", delay=2.0)}
-    watched, _ = train(tmp_path, mount / "c.h5", events)
+    watching = Watching(random_tokens(), mount / "c.h5")
+    watching.settings["log"] = lambda scalars, step: behind.append(scalars["curvewatch/watch/rows_behind"])
+    events = dict.fromkeys(range(2, 9), train_on_hdf5) | {1: lambda: disk.fail(ops, delay=delay)}
+    watched = run("loop", TRAINING, tmp_path, watching, after=lambda step, _: events.get(step, int)())
     closing = time.monotonic() - times[-1]
     met = disk.met
     disk.set([])
     assert alone.differences(watched) == []
     assert times[-1] - times[0] < 6 * 0.3 + 1.5, "training waited for the disk"
-    assert closing > 4.0, "the disk was not slow"
-    assert met <= 16, "rows that wait are committed together"
+    assert closing > 2.0, "the disk was not slow"
+    if ops == "write":
+        assert met <= 16, "rows that wait are committed together"
+    assert behind[-1] >= 3, "the trackers are told how many rows wait"
     assert "the disk is slow; waiting for" in caplog.text
+    assert_whole(mount / "c.h5", expected, STEPS)
+
+
+def test_a_disk_that_does_not_answer(
+    disk: Mount, mount: Path, tmp_path: Path, alone: Outcome, expected: np.ndarray, caplog: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The end waits for it, but not for ever; when it answers again, what is in the file is whole."""
+    monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 1.0)
+    ended: list[float] = []
+    events = {4: lambda: disk.fail("write", delay=6.0, times=1), 8: lambda: ended.append(time.monotonic())}
+    watched, _ = train(tmp_path, mount / "c.h5", events)
+    assert time.monotonic() - ended[0] < 4.0
+    assert disk.met == 1
+    assert alone.differences(watched) == []
+    assert "no answer from the disk in 1 s" in caplog.text
+    time.sleep(max(0.0, ended[0] + 8.0 - time.monotonic()))
+    disk.set([])
+    found = open_run(mount / "c.h5")
+    assert found.steps.tolist() == STEPS[: len(found.steps)]
+    assert found.surprisal[:].tobytes() == expected[: len(found.steps)].tobytes()
+    assert not [one for one in examine(mount / "c.h5") if one.level == BAD]
+    train(tmp_path, mount / "c.h5", {}, resume=4)
     assert_whole(mount / "c.h5", expected, STEPS)
 
 
@@ -349,6 +380,38 @@ def test_no_locks(error: str, tmp_path: Path, alone: Outcome, expected: np.ndarr
     assert "no file locks here" in said[0]
     assert "make sure that only one process writes" in said[0]
     assert "a reader may see a commit half made" in said[1]
+
+
+SECOND_WRITER = """
+import sys
+from curvewatch.storage.journal import JournaledFile
+from tests.faults import rows
+with JournaledFile(sys.argv[1]) as journaled:
+    rows.append(journaled, 3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "locks"),
+    [("this machine", "none"), ("another machine", "none"), ("another machine", "of each machine")],
+)
+def test_two_writers_without_locks(where: str, locks: str, tmp_path: Path) -> None:
+    """Nothing keeps the second one out; the first one notices, and stops rather than write over it."""
+    options = ("--locks", "ENOSYS") if locks == "none" else ()
+    with mounted(tmp_path, *options) as disk, mounted(tmp_path, *options, shared=disk) as other_machine:
+        path = disk.path / "run.h5"
+        first = JournaledFile.create(path, rows.build)
+        for k in range(3):
+            rows.append(first, k)
+        there = disk if where == "this machine" else other_machine
+        subprocess.run([sys.executable, "-c", SECOND_WRITER, str(there.path / "run.h5")], cwd=ROOT, check=True)
+        for _ in range(2):
+            with pytest.raises(RunFileError, match="another program has changed it"):
+                rows.append(first, 3)
+        first.close()
+        with JournaledFile(path) as third:
+            rows.append(third, 4)
+        rows.check_and_go_on(path, 5, 5)
 
 
 def test_no_fallocate(disk: Mount, mount: Path, tmp_path: Path, alone: Outcome, expected: np.ndarray) -> None:

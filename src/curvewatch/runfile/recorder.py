@@ -30,7 +30,9 @@ ROW_BYTES = 1024
 RETRY_SECONDS = 5.0
 # Rows that wait are committed together, so that a disk that takes seconds for a commit keeps up; this many at most.
 TOGETHER_BYTES = 64 << 20
+# At the end: when it is said that a slow disk is waited for, and how long it is if nothing more gets written.
 SAY_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 
 # Open recorders by path: a training that was interrupted in a notebook leaves one behind.
 _open: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
@@ -155,15 +157,16 @@ class Recorder:
             self._changed.wait_for(lambda: not (self._rows or self._jobs) or self.error is not None, timeout)
             return not (self._rows or self._jobs)
 
-    def close(self, timeout: float = 60.0) -> bool:
+    def close(self, timeout: float | None = None) -> bool:
         """Commits what is queued, tries once more what was refused, and closes the file.
 
         Args:
-            timeout: Seconds without any progress after which a slow disk is no longer waited for.
+            timeout: Seconds without any progress after which a slow disk is no longer waited for; None: a minute.
 
         Returns:
             Whether every row is in the file, and that is in order.
         """
+        timeout = PATIENCE_SECONDS if timeout is None else timeout
         with self._changed:
             self._closing = True
             self._changed.notify_all()

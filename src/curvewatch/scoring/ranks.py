@@ -72,9 +72,10 @@ def leave(reason: str) -> RanksApartError:
     """
     global _own
     if _own is not None and _own.group is not None:
-        group, _own = _own.group, _Own(_own.world, None, reason)
-        with suppress(Exception):  # its connections may be closed already
-            dist.destroy_process_group(group)
+        group, world, _own = _own.group, _own.world, _Own(_own.world, None, reason)
+        if group is not world:
+            with suppress(Exception):  # its connections may be closed already
+                dist.destroy_process_group(group)
     return RanksApartError(
         f"the ranks can't agree on anything any more: {reason}. Nothing more is scored until training is started again."
     )
@@ -92,12 +93,13 @@ _own: _Own | None = None
 
 def _reduced(tensor: torch.Tensor, operation: Any) -> torch.Tensor:
     group = _agreements()
+    moved = tensor.to(_device()) if group is dist.group.WORLD else tensor
     try:
-        dist.all_reduce(tensor, operation, group=group)
+        dist.all_reduce(moved, operation, group=group)
     except RuntimeError as error:
         why = next(iter(str(error).splitlines()), "")
         raise leave(f"a rank has ended, or did not answer in {LIMIT_SECONDS:.0f} s ({why})") from error
-    return tensor
+    return moved.cpu()
 
 
 def _agreements() -> Any:
@@ -105,7 +107,7 @@ def _agreements() -> Any:
     global _own
     world = dist.group.WORLD
     if _own is None or _own.world is not world:
-        _own = _Own(world, dist.new_group(backend="gloo", timeout=timedelta(seconds=LIMIT_SECONDS)))
+        _own = _Own(world, _made())
     if _own.group is None:
         raise leave(_own.left)
     return _own.group
@@ -127,6 +129,23 @@ def gathered(value: T) -> list[T] | None:
     found: list[T] | None = [value] * dist.get_world_size() if dist.get_rank() == 0 else None
     dist.gather_object(value, found, dst=0)
     return found
+
+
+def _made() -> Any:
+    group, made = None, torch.zeros(1, dtype=torch.int64, device=_device())
+    if dist.is_gloo_available():
+        try:
+            group = dist.new_group(backend="gloo", timeout=timedelta(seconds=LIMIT_SECONDS))
+            made += 1
+        except RuntimeError as error:
+            logger.info("no process group on CPUs: %s", error)
+    dist.all_reduce(made, dist.ReduceOp.MIN)
+    if not made.item():
+        logger.warning(
+            "ranks agree through the training's own process group, whose time limit holds: gloo can't be used"
+        )
+        return dist.group.WORLD
+    return group
 
 
 def _device() -> torch.device:

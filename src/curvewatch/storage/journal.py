@@ -358,15 +358,23 @@ class JournaledFile:
             raise
 
     def _open_again(self) -> None:
+        self._open_file_again()
+        self._log = self._log.opened_again()
+        self._forgotten = False
+        _log.warning("%s: its server had forgotten it; opened again", self.path)
+
+    def _open_file_again(self) -> None:
+        """See the file as it is now: a network file system shows what it knew when the file was opened."""
         descriptor = Descriptor(os.open(self._real, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
         if descriptor.inode != self._descriptor.inode:
             raise RunFileError(
-                f"{self.path}: was replaced while its server was away. Close this handle, open it again."
+                f"{self.path}: was replaced while open for writing. Close this handle and open it again."
             )
-        self._log = self._log.opened_again()
         self._descriptor, self._fd, self._disk = descriptor, descriptor.fd, Disk(descriptor)
-        self._forgotten, self._in_doubt = False, True
-        _log.warning("%s: its server had forgotten it; opened again", self.path)
+        state = stateblock.parse(read(self._disk, self._header.state_at, stateblock.SIZE))
+        if not self._in_doubt and state is not None and state.commit > self._commit_number:
+            raise RunFileError(f"{self.path}: another program has changed it. Close this handle and open it again.")
+        self._in_doubt = True
 
     def _check_still_ours(self) -> None:
         """Raise if the name leads to another file now, or another has the lock; heal what can be healed."""
@@ -379,9 +387,9 @@ class JournaledFile:
             if not self._log.is_untouched():
                 raise RunFileError(f"{self.path}: another program has changed it. Close this handle and open it again.")
         else:
+            self._open_file_again()
             _log.warning("%s: was deleted while in use; made again", self._log.path)
             self._log = self._log.remade()
-            self._in_doubt = True
 
     # --- end -------------------------------------------------------------------------------------------------------
 

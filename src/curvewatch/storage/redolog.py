@@ -230,7 +230,7 @@ class RedoLog:
             RunFileError: Another process wrote, and crashed.
             OSError: It can't be made.
         """
-        new = RedoLog.acquire(self.path, stat.S_IMODE(os.fstat(self._fd).st_mode))
+        new = RedoLog.acquire(self.path, self._descriptor.mode)
         try:
             if new.load()[1] is not None:
                 raise RunFileError(
@@ -256,7 +256,7 @@ class RedoLog:
             OSError: It can't be opened, or cut to what is committed.
         """
         self._descriptor.holds_lock = False
-        new = RedoLog.acquire(self.path, 0o666)
+        new = RedoLog.acquire(self.path, self._descriptor.mode)
         try:
             new.load(self.end)
             if self.end >= _HEADER.size and (new.end != self.end or (self._last and new._last != self._last)):
