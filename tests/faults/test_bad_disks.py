@@ -226,13 +226,13 @@ def test_a_disk_that_does_not_answer(
     """The end waits for it, but not for ever; when it answers again, what is in the file is whole."""
     monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 1.0)
     ended: list[float] = []
-    events = {4: lambda: disk.fail("write", delay=6.0, times=1), 8: lambda: ended.append(time.monotonic())}
+    events = {4: lambda: disk.fail("write", delay=4.0, times=1), 8: lambda: ended.append(time.monotonic())}
     watched, _ = train(tmp_path, mount / "c.h5", events)
-    assert time.monotonic() - ended[0] < 4.0
+    assert time.monotonic() - ended[0] < 3.0
     assert disk.met == 1
     assert alone.differences(watched) == []
     assert "no answer from the disk in 1 s" in caplog.text
-    time.sleep(max(0.0, ended[0] + 8.0 - time.monotonic()))
+    time.sleep(max(0.0, ended[0] + 5.0 - time.monotonic()))
     disk.set([])
     found = open_run(mount / "c.h5")
     assert found.steps.tolist() == STEPS[: len(found.steps)]
