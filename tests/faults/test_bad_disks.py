@@ -341,6 +341,19 @@ def test_each_call_of_a_commit_fails_in_turn(ops: str, error: str, disk: Mount, 
         assert failures > 0
 
 
+def test_how_many_calls_a_commit_takes(disk: Mount, mount: Path) -> None:
+    """At the end of a network each takes its time, whatever it holds."""
+    with JournaledFile.create(mount / "run.h5", rows.build) as journaled:
+        for ops, least, most in (("write", 2, 5), ("fsync", 1, 3)):
+            found = []
+            for k in range(12):
+                disk.fail(ops)
+                rows.append(journaled, k if ops == "write" else 12 + k)
+                found.append(disk.met)
+            assert min(found) == least
+            assert max(found) == most
+
+
 def test_a_sync_that_fails_once_and_then_lies(
     disk: Mount, mount: Path, tmp_path: Path, alone: Outcome, expected: np.ndarray
 ) -> None:
