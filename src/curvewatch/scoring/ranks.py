@@ -8,6 +8,7 @@ longer than the limit. A rank on which an agreement fails leaves the group, and 
 from __future__ import annotations
 
 import logging
+import weakref
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -19,8 +20,10 @@ from curvewatch.errors import RanksApartError
 
 logger = logging.getLogger("curvewatch")
 
-LIMIT_SECONDS = 300.0
-"""How long a rank is waited for when something is to be agreed on."""
+LIMIT_SECONDS = 600.0
+"""How long a rank is waited for when something is to be agreed on: as long as by PyTorch's collectives on GPUs.
+
+One may save a checkpoint, or evaluate, while the others are here already."""
 
 T = TypeVar("T")
 
@@ -61,6 +64,24 @@ def sum_in_place(tensor: torch.Tensor) -> torch.Tensor:
     return _reduced(tensor.cpu(), dist.ReduceOp.SUM) if in_group() else tensor
 
 
+def from_first(value: T) -> T:
+    """Rank 0's `value` on every rank. A collective; for small things."""
+    if not in_group():
+        return value
+    box: list[T] = [value]
+    dist.broadcast_object_list(box, src=0, device=_device())
+    return box[0]
+
+
+def gathered(value: T) -> list[T] | None:
+    """All ranks' values on rank 0, in their order; None on the others. A collective; for things of some megabytes."""
+    if not in_group():
+        return [value]
+    found: list[T] | None = [value] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, found, dst=0)
+    return found
+
+
 def leave(reason: str) -> RanksApartError:
     """Takes part in no agreement any more; the other ranks' agreements fail then, too.
 
@@ -70,9 +91,10 @@ def leave(reason: str) -> RanksApartError:
     Returns:
         The error that says so.
     """
-    global _own
-    if _own is not None and _own.group is not None:
-        group, world, _own = _own.group, _own.world, _Own(_own.world, None, reason)
+    world = dist.group.WORLD
+    group = _own.group() if _own is not None and _own.world() is world else None
+    if _own is not None and group is not None:
+        _own.left = reason
         if group is not world:
             with suppress(Exception):  # its connections may be closed already
                 dist.destroy_process_group(group)
@@ -82,10 +104,14 @@ def leave(reason: str) -> RanksApartError:
 
 
 class _Own:
-    """The group for agreements among the ranks of `world`; None once this rank has left it, for a reason."""
+    """The group for agreements among the ranks of `world`, and why this rank has left it, if it has.
 
-    def __init__(self, world: Any, group: Any, left: str = "") -> None:
-        self.world, self.group, self.left = world, group, left
+    Referred to weakly: PyTorch keeps both until the host destroys them, and what lives longer may abort the process
+    when Python ends.
+    """
+
+    def __init__(self, world: Any, group: Any) -> None:
+        self.world, self.group, self.left = weakref.ref(world), weakref.ref(group), ""
 
 
 _own: _Own | None = None
@@ -106,29 +132,12 @@ def _agreements() -> Any:
     """The group for agreements; made by the first one, which all ranks come to alike."""
     global _own
     world = dist.group.WORLD
-    if _own is None or _own.world is not world:
+    if _own is None or _own.world() is not world:
         _own = _Own(world, _made())
-    if _own.group is None:
-        raise leave(_own.left)
-    return _own.group
-
-
-def from_first(value: T) -> T:
-    """Rank 0's `value` on every rank. A collective; for small things."""
-    if not in_group():
-        return value
-    box: list[T] = [value]
-    dist.broadcast_object_list(box, src=0, device=_device())
-    return box[0]
-
-
-def gathered(value: T) -> list[T] | None:
-    """All ranks' values on rank 0, in their order; None on the others. A collective; for things of some megabytes."""
-    if not in_group():
-        return [value]
-    found: list[T] | None = [value] * dist.get_world_size() if dist.get_rank() == 0 else None
-    dist.gather_object(value, found, dst=0)
-    return found
+    group = _own.group()
+    if _own.left or group is None:
+        raise leave(_own.left or "the process groups were destroyed")
+    return group
 
 
 def _made() -> Any:
