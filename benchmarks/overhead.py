@@ -153,7 +153,7 @@ def observe(n_tokens: int, shape: Shape, device: torch.device, threads: int, rou
     stopwatch = Stopwatch()
     stand_in = StandIn(stopwatch)
     sink = stopwatch.wrap("wandb", HostAxisWandb("train/global_step"))
-    timed = {"score": Scorer, "update": LiveMetrics, "submit": Recorder, "append": RunFile}
+    timed = {"score": Scorer, "update": LiveMetrics, "submit": Recorder, "append_all": RunFile}
     observations = []
     with (
         tempfile.TemporaryDirectory(prefix="curvewatch-benchmark-") as folder,
@@ -190,7 +190,7 @@ def _one(watch: Watch, model: torch.nn.Module, step: int, stopwatch: Stopwatch) 
     return {
         "whole": whole,
         **dict(zip(PARTS, (*parts, _less(whole, *parts)), strict=True)),
-        "commit": total("append"),
+        "commit": total("append_all"),
         "behind": total("flush"),
     }
 

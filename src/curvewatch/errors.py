@@ -36,3 +36,7 @@ class FileBusyError(RunFileError):
 
 class ScoringError(CurvewatchError):
     """The model can't be scored on this token set."""
+
+
+class RanksApartError(ScoringError):
+    """The ranks of a distributed run can't agree on anything any more: one has ended, or does not answer."""

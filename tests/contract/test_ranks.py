@@ -244,14 +244,14 @@ def unforeseen_error_of_the_file(folder: Path) -> None:
 
 
 def full_disk(folder: Path) -> None:
-    append = RunFile.append
+    append_all = RunFile.append_all
 
-    def refuse(file: RunFile, row: Any) -> None:
-        if row.step == 4:
+    def refuse(file: RunFile, rows: list[Any]) -> None:
+        if any(row.step == 4 for row in rows):
             raise OSError("no space")
-        append(file, row)
+        append_all(file, rows)
 
-    RunFile.append = refuse  # type: ignore[method-assign]
+    RunFile.append_all = refuse  # type: ignore[method-assign]
 
 
 def tracker_fails(folder: Path) -> dict[str, Any]:

@@ -239,14 +239,14 @@ def test_logging_that_fails_with_on_error_raise(host: str, path: Path) -> None:
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Commits of the steps in the list fail as on a full disk."""
-    append, full = RunFile.append, []
+    append_all, full = RunFile.append_all, []
 
-    def refuse(file: RunFile, row: Any) -> None:
-        if row.step in full:
+    def refuse(file: RunFile, rows: list[Any]) -> None:
+        if any(row.step in full for row in rows):
             raise OSError(errno.ENOSPC, "No space left on device")
-        append(file, row)
+        append_all(file, rows)
 
-    monkeypatch.setattr(RunFile, "append", refuse)
+    monkeypatch.setattr(RunFile, "append_all", refuse)
     return full
 
 

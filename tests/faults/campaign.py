@@ -106,9 +106,10 @@ def kill_at_every_call(directory: Path, before: int = 3, more: int = 5, every: i
                 killed, said = in_child(lambda fd: (arm(n), life(path, fd))[1])  # noqa: B023
                 announced = begin + said.count(b".")
                 if path.exists():
+                    there = _between(path, announced)
                     # The successor of this one is killed too, somewhere else each time.
                     _, said = in_child(lambda fd: (arm(n * 7 % 31), life(path, fd))[1])  # noqa: B023
-                    rows.check_and_go_on(path, announced + said.count(b"."), announced + said.count(b".") + 1)
+                    rows.check_and_go_on(path, there + said.count(b"."), there + said.count(b".") + 1)
                 else:
                     assert killed
                     assert not announced

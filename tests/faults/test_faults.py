@@ -52,7 +52,7 @@ def test_kill_at_random_moments_loses_nothing(memory: Path) -> None:
 
 
 def test_kill_at_every_system_call_loses_nothing(memory: Path) -> None:
-    tally = campaign.kill_at_every_call(memory, before=1, more=1, every=3)
+    tally = campaign.kill_at_every_call(memory, before=1, more=1)
     assert min(tally.values()) > 10
 
 
@@ -76,7 +76,7 @@ def test_the_campaign_notices_a_writer_that_does_not_wait_for_the_disk(
 def test_a_full_disk_at_every_call_rolls_back_and_room_again_goes_on(memory: Path) -> None:
     tally = campaign.disk_full(memory, starts=(0, 1))
     assert tally["posix_fallocate refused: rolled back"] == 2
-    assert tally["pwrite refused: rolled back"] > 20
+    assert tally["pwrite refused: rolled back"] > 4
     assert tally["fdatasync refused: rolled back"] > 4
 
 

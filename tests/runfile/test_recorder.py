@@ -28,14 +28,14 @@ class Disk:
         self.open = threading.Event()  # appends wait for it
         self.open.set()
         self.failure: Exception | None = None
-        self.tried: list[int] = []
+        self.tried: list[int] = []  # the first step of each try
 
-    def append(self, one: Any) -> None:
+    def append_all(self, rows: list[Any]) -> None:
         assert self.open.wait(10)
-        self.tried.append(one.step)
+        self.tried.append(rows[0].step)
         if self.failure is not None:
             raise self.failure
-        self.file.append(one)
+        self.file.append_all(rows)
 
     def rewrite_scorer(self, name: str, settings: dict[str, Any]) -> None:
         if self.failure is not None:
@@ -88,6 +88,7 @@ def test_a_slow_disk_keeps_nobody_waiting(disk: Disk, made: Recorder) -> None:
     disk.open.set()
     assert made.flush(10)
     assert steps(disk) == [0, 1, 2, 3, 4]
+    assert len(disk.tried) <= 2, "what waits is committed together"
 
 
 def test_a_full_disk_and_room_again(disk: Disk, made: Recorder, caplog: pytest.LogCaptureFixture) -> None:
@@ -165,6 +166,20 @@ def test_close_does_not_wait_for_ever(disk: Disk, caplog: pytest.LogCaptureFixtu
     disk.open.set()
     assert one.close(), "and it can be closed when the disk answers"
     assert steps(disk) == [0]
+
+
+def test_close_waits_while_there_is_progress(disk: Disk, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+    """Ten rows, each in a transaction of 0.1 s, and a patience of 0.5 s for each."""
+    monkeypatch.setattr(recorder, "TOGETHER_BYTES", 1)
+    monkeypatch.setattr(recorder, "SAY_SECONDS", 0.2)
+    append_all = disk.append_all
+    monkeypatch.setattr(disk, "append_all", lambda rows: (time.sleep(0.1), append_all(rows)))
+    one = Recorder(disk)
+    for step in range(10):
+        one.submit(row(step))
+    assert one.close(timeout=0.5)
+    assert steps(disk) == list(range(10))
+    assert "the disk is slow; waiting for" in caplog.text
 
 
 def test_a_closed_recorder_takes_nothing(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:

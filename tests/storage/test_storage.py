@@ -825,3 +825,15 @@ def test_waiting_for_a_lock_draws_from_no_stream_of_the_scripts(path: Path) -> N
     assert len(list(filelock.pauses(0.02))) > 2
     assert random.getstate() == state
     assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), numpy_state, strict=True))  # noqa: NPY002
+
+
+@pytest.mark.parametrize("end", [10_000_000, 2**63 + 5, 2**64 - 1])
+def test_a_file_that_says_it_is_longer_than_it_is(path: Path, end: int) -> None:
+    """Copied half way, or shown with an old length by a network file system; or made up."""
+    JournaledFile.create(path, rows.build).close()
+    body = bytearray(path.read_bytes()[: superblock.SIZE - 4])
+    body[28:36] = end.to_bytes(8, "little")
+    with open(path, "r+b") as stream:
+        stream.write(bytes(body) + superblock.lookup3(bytes(body)).to_bytes(4, "little"))
+    with pytest.raises(RunFileError, match="missing at its end: it was copied half way, or a network"), snapshot(path):
+        pass

@@ -35,6 +35,20 @@ def on_ranks(n: int, function: Callable[..., Any], *arguments: Any, timeout: flo
     Raises:
         AssertionError: If a rank hangs, dies, or raises.
     """
+    answers = fates_of_ranks(n, function, *arguments, timeout=timeout)
+    failed = [f"rank {rank}: {answer}" for rank, (good, answer) in enumerate(answers) if not good]
+    assert not failed, "\n".join(failed)
+    return [answer for _, answer in answers]
+
+
+def fates_of_ranks(
+    n: int, function: Callable[..., Any], *arguments: Any, timeout: float = 90.0
+) -> list[tuple[bool, Any]]:
+    """As `on_ranks`, where ranks may die or raise: whether each answered, and its answer or what became of it.
+
+    Raises:
+        AssertionError: If a rank hangs.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -61,9 +75,7 @@ def on_ranks(n: int, function: Callable[..., Any], *arguments: Any, timeout: flo
             if process.is_alive():
                 process.kill()
                 process.join()
-    failed = [f"rank {rank}: {answer}" for rank, (good, answer) in enumerate(answers) if not good]
-    assert not failed, "\n".join(failed)
-    return [answer for _, answer in answers]
+    return answers
 
 
 def _work(rank: int, size: int, port: int, pipe: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -6,9 +6,11 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -26,6 +28,11 @@ logger = logging.getLogger("curvewatch")
 WAITING_BYTES = 512 << 20
 ROW_BYTES = 1024
 RETRY_SECONDS = 5.0
+# Rows that wait are committed together, so that a disk that takes seconds for a commit keeps up; this many at most.
+TOGETHER_BYTES = 64 << 20
+# At the end: when it is said that a slow disk is waited for, and how long it is if nothing more gets written.
+SAY_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 
 # Open recorders by path: a training that was interrupted in a notebook leaves one behind.
 _open: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
@@ -52,6 +59,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._closing = False
         self._inherited = False
+        self._n_commits = 0
         self.error: Exception | None = None
         self.lost = 0
         self._thread = threading.Thread(target=self._work, name="curvewatch-recorder", daemon=True)
@@ -77,13 +85,12 @@ class Recorder:
         Returns:
             False if this one was given up: too many are waiting, or the recorder is closed or of another process.
         """
-        size = sum(9 * len(observation) for observation in row.observations.values())
         with self._changed:
             if self._closing:
                 self.lost += 1
                 logger.error("%s is closed: step %d is not recorded", self._file.path, row.step)
                 return False
-            if len(self._rows) >= max(2, WAITING_BYTES // (size + ROW_BYTES)):
+            if len(self._rows) >= max(2, WAITING_BYTES // (_size(row) + ROW_BYTES)):
                 self.lost += 1
                 logger.error(
                     "the run file can't keep up or can't be written (%s): step %d is not recorded (%d lost so far)",
@@ -150,22 +157,23 @@ class Recorder:
             self._changed.wait_for(lambda: not (self._rows or self._jobs) or self.error is not None, timeout)
             return not (self._rows or self._jobs)
 
-    def close(self, timeout: float = 60.0) -> bool:
+    def close(self, timeout: float | None = None) -> bool:
         """Commits what is queued, tries once more what was refused, and closes the file.
 
         Args:
-            timeout: Seconds to wait for a slow disk.
+            timeout: Seconds without any progress after which a slow disk is no longer waited for; None: a minute.
 
         Returns:
             Whether every row is in the file, and that is in order.
         """
+        timeout = PATIENCE_SECONDS if timeout is None else timeout
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if self._inherited:
             # The file, and what was queued at the fork, are the parent's.
             return True
-        self._thread.join(timeout)
+        self._wait_for_end(timeout)
         atexit.unregister(self._at_exit)
         self._at_process_end.cancel()
         if self._thread.is_alive():
@@ -182,6 +190,17 @@ class Recorder:
             logger.error("%s: not closed well: %s", self._file.path, error)
             return False
         return not self._rows
+
+    def _wait_for_end(self, timeout: float) -> None:
+        before, patience = self._n_commits, min(timeout, SAY_SECONDS)
+        self._thread.join(patience)
+        if self._thread.is_alive() and self.behind:
+            logger.warning("%s: the disk is slow; waiting for %d rows to be written", self._file.path, self.behind)
+        deadline = time.monotonic() + timeout - patience
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(0.1)
+            if self._n_commits > before:
+                before, deadline = self._n_commits, time.monotonic() + timeout
 
     def forsake(self) -> None:
         """In a forked child (a DataLoader's worker, say): neither waits for the parent's thread nor writes its file.
@@ -205,32 +224,44 @@ class Recorder:
                     return
                 # One transaction at a time, so that what is done is never done again; notes go before rows.
                 queue: deque[Any] = self._jobs if self._jobs else self._rows
-                first = queue[0]
-            failure = self._commit(first)
+                now = [queue[0]] if self._jobs else self._first_rows()
+            failure = self._commit(now)
             with self._changed:
+                again = failure is not None and self.error is not None
                 if failure is None:
-                    queue.popleft()
+                    for _ in now:
+                        queue.popleft()
+                    self._n_commits += 1
                     if self.error is not None:
                         logger.warning("%s: writing works again", self._file.path)
                 elif self.error is None:
                     logger.error(
                         "%s: step %s could not be written (%s); nothing recorded is lost, it will be tried again",
-                        self._file.path, first.step if isinstance(first, Row) else "-", failure,
+                        self._file.path, now[0].step if isinstance(now[0], Row) else "-", failure,
                     )  # fmt: skip
                 self.error = failure
                 self._changed.notify_all()
-                if failure is not None and self._closing:
+                if again and self._closing:
                     return
 
-    def _commit(self, first: Row | Callable[[], None]) -> Exception | None:
+    def _first_rows(self) -> list[Row]:
+        """The first rows that wait: as many as one transaction should have, and after a failure one."""
+        n = max(1, TOGETHER_BYTES // (_size(self._rows[0]) + ROW_BYTES)) if self.error is None else 1
+        return list(islice(self._rows, n))
+
+    def _commit(self, now: list[Any]) -> Exception | None:
         try:
-            if isinstance(first, Row):
-                self._file.append(first)
+            if isinstance(now[0], Row):
+                self._file.append_all(now)
             else:
-                first()
+                now[0]()
         except Exception as error:
             return error
         return None
+
+
+def _size(row: Row) -> int:
+    return sum(9 * len(observation) for observation in row.observations.values())
 
 
 def release(path: str) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ from curvewatch.runfile.matching import check_same, check_weights, weights_of
 from curvewatch.runfile.records import NOTHING_KNOWN, Row, RunPlan, Seen, SetRecord, TrainedPart
 from curvewatch.runfile.trained import Trained, add_trained, read_trained, settle_trained
 from curvewatch.runfile.trust import refused
+from curvewatch.storage.committed import explained
 from curvewatch.storage.journal import JournaledFile, snapshot
+from curvewatch.storage.replacing import move
 
 logger = logging.getLogger("curvewatch")
 
@@ -152,12 +155,27 @@ class RunFile:
             ValueError: If the step is not later, or an observation has the wrong length.
             OSError: If it can't be written (a full disk, say); the file is as it was, and the row can be tried again.
         """
-        if self.steps and row.step <= self.steps[-1]:
-            raise ValueError(f"step={row.step}: the file already holds step {self.steps[-1]}; rows come in order.")
+        self.append_all([row])
+
+    def append_all(self, rows: Sequence[Row]) -> None:
+        """Adds rows in one transaction, which costs a slow disk no more than one row does; all of them or none.
+
+        Args:
+            rows: In the order of their steps; each as `append` takes it.
+
+        Raises:
+            ValueError: If a step is not later than those before, or an observation has the wrong length.
+            OSError: If they can't be written; the file is as it was.
+        """
+        steps = [*self.steps[-1:], *(row.step for row in rows)]
+        for before, step in pairwise(steps):
+            if step <= before:
+                raise ValueError(f"step={step}: the file already holds step {before}; rows come in order.")
         with self._file.transaction() as h5:
-            for name in self._names:
-                append_row(group_of(h5, self._names, name), row, row.observations[name], row.counts.get(name))
-        self.steps.append(row.step)
+            for row in rows:
+                for name in self._names:
+                    append_row(group_of(h5, self._names, name), row, row.observations[name], row.counts.get(name))
+        self.steps += [row.step for row in rows]
 
     def skip(self, step: int, why: str) -> None:
         """Puts on record that a planned step was not scored."""
@@ -302,7 +320,8 @@ def _set_aside(path: Path, last_step: int) -> None:
     for n in range(1, 10_000):
         aside = path.with_name(f"{path.stem}.{n}{path.suffix}")
         if not os.path.lexists(aside):
-            os.rename(path, aside)
+            with explained(path, f"keep it as {aside.name}"):
+                move(path, aside)
             logger.warning(
                 "%s holds a run up to step %d, and training starts anew: it is kept as %s", path, last_step, aside.name
             )

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from curvewatch.errors import ScoringError
+from curvewatch.errors import RanksApartError, ScoringError
 from curvewatch.observation import Sample
 from curvewatch.sampling.choice import choose, uniform
 from curvewatch.sampling.prompts import Prompts, shown
@@ -22,6 +22,7 @@ from curvewatch.sampling.repetition import repetition_length
 from curvewatch.sampling.sample import samples_scalars, samples_table
 from curvewatch.scoring import ranks
 from curvewatch.scoring.batches import Batch
+from curvewatch.scoring.gathers import Gathers
 from curvewatch.scoring.roads import Road, by_forward, full
 from curvewatch.scoring.survey import Survey, context_limit, input_embeddings, survey
 from curvewatch.scoring.undisturbed import Around, Window, device_of, nothing_around, unwrap
@@ -71,6 +72,7 @@ class TextSampler:
         self._road: Road = full
         self._model: nn.Module | None = None
         self._window: Window | None = None
+        self._gathers = Gathers(nn.Module())
         self._around: Around = nothing_around
 
     def prepare(self, model: nn.Module, around: Around = nothing_around) -> None:
@@ -99,6 +101,7 @@ class TextSampler:
         by_logits = BATCH_LOGIT_BYTES // (8 * kept * found.vocab_size)
         self._rows = max(1, min(BATCH_TOKENS // self._width, by_logits))
         self._model, self._window, self._around = model, window, around
+        self._gathers = Gathers(model)
 
     def sample(self, model: nn.Module, step: int) -> list[Sample]:
         """Each prompt continued by the model as it is; a collective on several ranks.
@@ -119,11 +122,18 @@ class TextSampler:
         assert self._window is not None
         parts: list[tuple[NDArray[np.int64], NDArray[np.bool_]]] = []
         failure: Exception | None = None
+        firsts = range(0, len(self.prompts), self._rows)
+        batches = [range(first, min(first + self._rows, len(self.prompts))) for first in firsts]
+        turns = sum(int(self._n_new(self._length_P[one.start : one.stop]).max()) for one in batches)
         try:
-            with self._window.open():
-                for first in range(0, len(self.prompts), self._rows):
-                    of_batch = range(first, min(first + self._rows, len(self.prompts)))
-                    parts.append(self._continue(model, of_batch, step))
+            with self._window.open(), self._gathers.noting():
+                try:
+                    parts += [self._continue(model, of_batch, step) for of_batch in batches]
+                except Exception as error:
+                    self._gathers.stand_in(turns, error)
+                    failure = error
+        except RanksApartError:
+            raise
         except Exception as error:
             failure = error
         _agree(failure, type(model).__name__)
@@ -182,6 +192,7 @@ class TextSampler:
             keep_BW = np.zeros(input_BW.shape, bool)
             keep_BW[each, last_B] = True
             logits_BV = self._road(model, _batch(input_BW, keep_BW, device))[:, : self._writable]
+            self._gathers.turn_done()
             token_B, fine_B = choose(
                 logits_BV.cpu().double().numpy(), uniform_BT[:, t], self.prompts.temperature, self.prompts.top_k
             )

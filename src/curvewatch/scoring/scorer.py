@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from curvewatch.errors import ScoringError
+from curvewatch.errors import RanksApartError, ScoringError
 from curvewatch.observation import Observation
 from curvewatch.scoring import ranks
 from curvewatch.scoring.base import BaseLogits, kl_bits
 from curvewatch.scoring.batches import Batch, Batches
 from curvewatch.scoring.boundary import BoundaryScorer
 from curvewatch.scoring.dropout import dropout_layers, dropout_sd
+from curvewatch.scoring.gathers import Gathers
 from curvewatch.scoring.kernels import Kernel, kernel_for
 from curvewatch.scoring.logits import score_logits
 from curvewatch.scoring.masked import MaskedBatches, batches_of
@@ -76,6 +78,7 @@ class Scorer:
         self._model: nn.Module | None = None
         self._around: Around = nothing_around
         self._survey: Survey | None = None
+        self._gathers = Gathers(nn.Module())
 
     def again(self) -> Scorer:
         """Another scorer of the same set, for another model: with the same batches, so that rounding is the same."""
@@ -115,6 +118,7 @@ class Scorer:
             # Never a bare out-of-memory RuntimeError: hosts answer those by shrinking the training batch.
             raise ScoringError(f"model={type(model).__name__}: its forward pass failed: {failure}") from failure
         self._model, self._window, self._survey, self._around = model, window, found, around
+        self._gathers = Gathers(model)
         self._kernel = kernel_for(device_of(model))
         if self.batch_size == "auto":
             size = automatic_batch_size(self.tokens, found, device_of(model))
@@ -141,8 +145,10 @@ class Scorer:
             scores_KN = torch.zeros(n_scores, len(self.tokens), dtype=torch.float32)
             failure: BaseException | None = None
             try:
-                with self._window.open():
-                    self._pass(model, scores_KN)
+                with self._window.open(), self._gathers.noting():
+                    failure = self._pass(model, scores_KN)
+            except RanksApartError:
+                raise
             except Exception as error:
                 failure = error
             # 1: fine, 0: out of memory, -1: failed. All ranks go the way of the worst off.
@@ -224,17 +230,31 @@ class Scorer:
         with self._window.open():
             return self._road(unwrap(model), batch)
 
-    def _pass(self, model: nn.Module, scores_KN: torch.Tensor) -> None:
+    def _pass(self, model: nn.Module, scores_KN: torch.Tensor) -> Exception | None:
+        """Fills in this rank's scores; returns what it failed by, having done its part in what all ranks do."""
+        assert isinstance(self.batch_size, int)
+        turns = -(-len(self._batches(self.batch_size)) // ranks.size())
+        try:
+            self._turns(model, scores_KN, turns)
+        except Exception as error:
+            if is_out_of_memory(error):
+                traceback.clear_frames(error.__traceback__)  # lets go of the memory that they hold
+            self._gathers.stand_in(turns, error)
+            return error
+        return None
+
+    def _turns(self, model: nn.Module, scores_KN: torch.Tensor, turns: int) -> None:
         assert isinstance(self.batch_size, int)
         batches, device = self._batches(self.batch_size), device_of(model)
         waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
         n_waiting = 0
         # Every rank does the same number of forward passes (FSDP would hang otherwise); what comes after the last
         # batch is a repetition whose scores are dropped.
-        for turn in range(-(-len(batches) // ranks.size())):
+        for turn in range(turns):
             index = turn * ranks.size() + ranks.rank()
             batch = batches.build(index % len(batches), device)
             scores_Kn = self._scores(model, batch, index % len(batches))
+            self._gathers.turn_done()
             if index < len(batches):
                 waiting.append((batch.token_index, scores_Kn))
                 n_waiting += len(batch.token_index)

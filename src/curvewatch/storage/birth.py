@@ -17,6 +17,7 @@ from curvewatch.storage.diskio import reserve, sync_directory, write_all
 from curvewatch.storage.hdf5 import superblock
 from curvewatch.storage.objectfile import close, close_quietly, open_on
 from curvewatch.storage.overlay import Disk, Layer, Overlay, read
+from curvewatch.storage.replacing import move
 from curvewatch.storage.stateblock import StateBlock
 
 LIBVER = ("v110", "latest")
@@ -87,4 +88,4 @@ def _give_name(temporary: str, real: str) -> None:
         # No hard links on this file system. Between the look and the rename only our lock keeps others out.
         if os.path.lexists(real):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), real) from error
-        os.rename(temporary, real)
+        move(temporary, real)

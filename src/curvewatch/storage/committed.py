@@ -101,11 +101,22 @@ def _opened(descriptor: Descriptor, real: str, path: _Path) -> Iterator[h5py.Fil
     disk = Disk(descriptor)
     with explained(path, "read it"):
         view, size = _view(disk, real)
+        head = superblock.parse(read(view, 0, superblock.SIZE))
+        if head is not None and size < head.end < 1 << 62:
+            # A file system that keeps attributes for a while shows an old length, until one reads behind it.
+            read(disk, head.end - 1, 1)
+            view, size = _view(disk, real)
         _require_hdf5(view, size, path)
         try:
             file = open_on(Overlay(Checked(uncrashed(view), size), size, writable=False), "r")
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise RunFileError(f"{path}: damaged HDF5 file ({error}). Restore it from a copy.") from error
+            way_out = "Restore it from a copy."
+            if head is not None and head.end > size:
+                way_out = (
+                    f"{head.end - size} bytes are missing at its end: it was copied half way, or a network file system "
+                    "shows an old length. Read it again in a minute; else restore it from a copy."
+                )
+            raise RunFileError(f"{path}: damaged HDF5 file ({error}). {way_out}") from error
     try:
         state_at = stateblock.find(file)
         before = _commit(view, state_at)

@@ -7,6 +7,7 @@ use a journal within one process share what is open, and it is closed when the l
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import weakref
 
@@ -18,7 +19,9 @@ class Descriptor:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.inode = inode(os.fstat(fd))
+        status = os.fstat(fd)
+        self.inode = inode(status)
+        self.mode = stat.S_IMODE(status.st_mode)  # now: of a file that is deleted a network file system may say nothing
         self.holds_lock = False
         self._older: Descriptor | None = None
         self.close = weakref.finalize(self, os.close, fd)

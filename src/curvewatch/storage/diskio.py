@@ -50,6 +50,26 @@ def sync_directory(path: str | Path) -> None:
         os.close(fd)
 
 
+def is_stale(error: BaseException | None, *descriptors: int) -> bool:
+    """Whether the server of a file no longer knows what was opened before, as after its restart.
+
+    Args:
+        error: What failed.
+        descriptors: Of the files; h5py may have hidden what a read failed by.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ESTALE:
+            return True
+        error = error.__cause__ or error.__context__
+    for fd in descriptors:
+        try:
+            os.fstat(fd)
+        except OSError as found:
+            if found.errno == errno.ESTALE:
+                return True
+    return False
+
+
 def reserve(fd: int, start: int, stop: int) -> None:
     """Make the bytes from `start` to `stop` exist on disk, as zeros, so that writing them can't run out of space.
 

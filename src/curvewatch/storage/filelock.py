@@ -122,15 +122,18 @@ class Hold(enum.IntEnum):
 
 
 @contextmanager
-def exclusive(fd: int, seconds: float) -> Iterator[Hold]:
+def exclusive(fd: int, seconds: float, leases: bool = True) -> Iterator[Hold]:
     """Hold the file for ourselves, waiting at most `seconds`; yields how well that went.
 
     A lease first. If none is to be had in time, an exclusive `flock`: it proves that no HDF5 reader is
     inside, and turns newcomers away with an error instead of letting them wait. Where the file system knows
     neither, ALONE: there the record stays safe, but a reader may see a commit half made (said once in the log).
+
+    Without `leases`, a `flock` alone: while a lease is held no thread of this process can use h5py, and a training
+    that reads its data with it would wait for a disk that takes seconds.
     """
     readers = h5py_lock()
-    leases = readers is not None
+    leases = leases and readers is not None
     for last in pauses(seconds):
         if leases:
             with readers or nullcontext(), _given_back(fd, _unlease):

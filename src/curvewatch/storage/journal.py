@@ -20,6 +20,7 @@ import os
 import shlex
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from curvewatch.storage import stateblock
 from curvewatch.storage.birth import LIBVER, publish, sweep
 from curvewatch.storage.committed import Standing, explained, snapshot, standing, uncrashed
 from curvewatch.storage.descriptors import Descriptor, inode_at
-from curvewatch.storage.diskio import BLOCK, reserve, sync, write_all
+from curvewatch.storage.diskio import BLOCK, is_stale, reserve, sync, write_all
 from curvewatch.storage.filelock import Hold, exclusive, shared, warn_once
 from curvewatch.storage.hdf5 import superblock
 from curvewatch.storage.hdf5.blockcheck import Checked
@@ -49,6 +50,10 @@ READER_WAIT_S = 1.0
 """How long a commit waits for a reader to leave before it puts the copying off."""
 PENDING_LIMIT_BYTES = 1 << 30
 """How much the journal holds back for a reader that keeps the file open. It is disk, not memory."""
+GAP_BYTES = 16 << 10
+"""Changes less than this apart are written together."""
+SLOW_S = 0.5
+"""A disk that takes longer for a commit is not waited for while other threads can't use h5py."""
 JOURNAL_LIMIT_BYTES = 8 << 20
 """When the journal is emptied even if no commit makes the file grow."""
 _Path = str | os.PathLike[str]
@@ -134,6 +139,8 @@ class JournaledFile:
         self._pid = os.getpid()
         self._closed = False
         self._patient = True
+        self._quick = True
+        self._forgotten = False
         if log.locked:
             sweep(self._real)
         self._recover(state_at)
@@ -204,7 +211,7 @@ class JournaledFile:
             FileBusyError: Another program has taken the file over.
             RunFileError: The file was replaced or damaged, or the handle is closed.
         """
-        with self._alone():
+        with self._alone(), self._noticing_a_restart():
             self._check_still_ours()
             if self._in_doubt:
                 self._reload()
@@ -260,7 +267,9 @@ class JournaledFile:
                     self._log.reset()
                     self._floor, log_end = old_end, self._log.end
             self._check_still_ours()
+            began = time.monotonic()
             logged = self._log.append(self._header, number, head.end, inside)
+            self._quick = time.monotonic() - began < SLOW_S
         except BaseException:
             self._roll_back(log_end)
             raise
@@ -274,8 +283,13 @@ class JournaledFile:
         if self._disk.size > self._floor:
             os.ftruncate(self._fd, self._floor)  # left over from a transaction that failed
         reserve(self._fd, self._floor, end)
-        for piece in beyond:
-            write_all(self._fd, piece.read(), piece.start)
+        self._write(beyond)
+
+    def _write(self, changes: Extents) -> None:
+        """Write the changes, with the unchanged bytes of short gaps between them, in few calls."""
+        view = Layer(self._disk, changes)
+        for start, stop in changes.runs(GAP_BYTES, BLOCK):
+            write_all(self._fd, read(view, start, stop - start), start)
 
     def _sync_file(self) -> None:
         try:
@@ -301,19 +315,18 @@ class JournaledFile:
         if not self._pending:
             return
         try:
-            with exclusive(self._fd, READER_WAIT_S if self._patient else 0) as hold:
+            with exclusive(self._fd, READER_WAIT_S if self._patient else 0, leases=self._quick) as hold:
                 self._patient = hold is Hold.ALONE  # who waited in vain once doesn't at each commit
                 if not hold:
                     if not force and self._log.end < PENDING_LIMIT_BYTES:
                         return
                     warn_once(f"{self.path}: a reader keeps the file open; it may see a commit half made")
-                # The superblock last: it says where the file ends.
-                for piece in sorted(self._pending, key=lambda piece: (piece.start == 0, piece.start)):
-                    for start in range(piece.start, piece.stop, BLOCK):
-                        part = piece.part(start, start + BLOCK)
-                        write_all(self._fd, part.read(), part.start)
+                head, rest = self._pending.split(superblock.SIZE)
+                self._write(rest)
+                self._write(head)  # the superblock last: it says where the file ends
             self._pending.clear()
         except OSError as error:
+            self._forgotten = is_stale(error)
             _log.warning("%s: committed, but not yet copied from the journal: %s", self.path, error)
 
     # --- guards ----------------------------------------------------------------------------------------------------
@@ -333,6 +346,36 @@ class JournaledFile:
             finally:
                 self._thread = None
 
+    @contextmanager
+    def _noticing_a_restart(self) -> Iterator[None]:
+        """Open the files anew if a server had forgotten them (ESTALE) the last time; notice it if it has now."""
+        if self._forgotten:
+            self._open_again()
+        try:
+            yield
+        except Exception as error:
+            self._forgotten = is_stale(error, self._fd, self._log.source.fd)
+            raise
+
+    def _open_again(self) -> None:
+        self._open_file_again()
+        self._log = self._log.opened_again()
+        self._forgotten = False
+        _log.warning("%s: its server had forgotten it; opened again", self.path)
+
+    def _open_file_again(self) -> None:
+        """See the file as it is now: a network file system shows what it knew when the file was opened."""
+        descriptor = Descriptor(os.open(self._real, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+        if descriptor.inode != self._descriptor.inode:
+            raise RunFileError(
+                f"{self.path}: was replaced while open for writing. Close this handle and open it again."
+            )
+        self._descriptor, self._fd, self._disk = descriptor, descriptor.fd, Disk(descriptor)
+        state = stateblock.parse(read(self._disk, self._header.state_at, stateblock.SIZE))
+        if not self._in_doubt and state is not None and state.commit > self._commit_number:
+            raise RunFileError(f"{self.path}: another program has changed it. Close this handle and open it again.")
+        self._in_doubt = True
+
     def _check_still_ours(self) -> None:
         """Raise if the name leads to another file now, or another has the lock; heal what can be healed."""
         there = inode_at(self._real)
@@ -344,9 +387,9 @@ class JournaledFile:
             if not self._log.is_untouched():
                 raise RunFileError(f"{self.path}: another program has changed it. Close this handle and open it again.")
         else:
+            self._open_file_again()
             _log.warning("%s: was deleted while in use; made again", self._log.path)
             self._log = self._log.remade()
-            self._in_doubt = True
 
     # --- end -------------------------------------------------------------------------------------------------------
 
@@ -368,6 +411,8 @@ class JournaledFile:
         with self._alone():
             self._closed, self._patient, done = True, True, False
             try:
+                if self._forgotten:
+                    self._open_again()
                 if self._pending or self._in_doubt:
                     self._check_still_ours()
                     if self._in_doubt:

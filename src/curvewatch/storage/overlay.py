@@ -47,6 +47,11 @@ class Disk:
         self._descriptor = descriptor
 
     @property
+    def fd(self) -> int:
+        """The descriptor's number."""
+        return self._descriptor.fd
+
+    @property
     def size(self) -> int:
         """The length of the file in bytes, now."""
         return os.fstat(self._descriptor.fd).st_size
@@ -122,6 +127,25 @@ class Extents:
             if piece.stop > at:
                 above.put(piece.part(at, piece.stop))
         return below, above
+
+    def runs(self, gap: int, limit: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges that together cover all pieces, in order: neighbours less than `gap` bytes apart share one.
+
+        None is longer than `limit`. A disk at the end of a network answers one large write as fast as a small one.
+        """
+        start = stop = 0
+        for piece in self:
+            if stop > start and (piece.start - stop >= gap or piece.stop - start > limit):
+                yield start, stop
+                start = stop
+            if stop == start:
+                start = stop = piece.start
+            while piece.stop - start > limit:
+                yield start, start + limit
+                start += limit
+            stop = piece.stop
+        if stop > start:
+            yield start, stop
 
     def in_memory(self) -> Extents:
         """Return the same changes, all read now."""

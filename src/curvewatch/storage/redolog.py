@@ -230,7 +230,7 @@ class RedoLog:
             RunFileError: Another process wrote, and crashed.
             OSError: It can't be made.
         """
-        new = RedoLog.acquire(self.path, stat.S_IMODE(os.fstat(self._fd).st_mode))
+        new = RedoLog.acquire(self.path, self._descriptor.mode)
         try:
             if new.load()[1] is not None:
                 raise RunFileError(
@@ -245,6 +245,30 @@ class RedoLog:
             raise
         new.end, new._last = self.end, self._last
         self._descriptor.holds_lock = False
+        return new
+
+    def opened_again(self) -> RedoLog:
+        """Return this journal, opened anew because a server had forgotten it.
+
+        Raises:
+            FileBusyError: Another process has begun to write.
+            RunFileError: Another process wrote meanwhile.
+            OSError: It can't be opened, or cut to what is committed.
+        """
+        self._descriptor.holds_lock = False
+        new = RedoLog.acquire(self.path, self._descriptor.mode)
+        try:
+            new.load(self.end)
+            if self.end >= _HEADER.size and (new.end != self.end or (self._last and new._last != self._last)):
+                raise RunFileError(
+                    f"{self.path}: another program wrote meanwhile. Close this handle and open it again."
+                )
+            new.rewind(self.end)
+            new.settle()
+            new._last = self._last
+        except BaseException:
+            new.release(remove=False)
+            raise
         return new
 
     def append(self, header: Header, sequence: int, end: int, changes: Extents) -> Extents:
@@ -265,15 +289,22 @@ class RedoLog:
         crc = zlib.crc32(head)
         content_at = at + 8 + len(head)
         self._settled = False
-        logged = Extents()
+        logged, waiting, waiting_at = Extents(), bytearray(), content_at
         for piece in changes:
             content = piece.read()
             crc = zlib.crc32(content, crc)
-            write_all(self._fd, content, content_at)
             logged.put(Piece(piece.start, piece.stop, self.source, content_at))
             content_at += len(content)
+            waiting += content
+            if len(waiting) >= BLOCK:
+                write_all(self._fd, waiting, waiting_at)
+                waiting, waiting_at = bytearray(), content_at
         head = _RECORD_MAGIC + struct.pack("<I", crc) + head
-        write_all(self._fd, head, at)
+        if waiting_at == at + len(head):  # all of it in one call: a disk may take seconds for each
+            write_all(self._fd, head + waiting, at)
+        else:
+            write_all(self._fd, waiting, waiting_at)
+            write_all(self._fd, head, at)
         sync(self._fd)
         self._last = at, head[: _RECORD.size]
         self.end, self._settled = content_at, True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from curvewatch.errors import RanksApartError
+
 logger = logging.getLogger("curvewatch")
 
 ON_ERROR = ("warn", "raise")
@@ -49,7 +51,10 @@ class Trouble:
         self._in_all += 1
         self.report("scoring", step, error)
         why = f"scoring failed: {error}"
-        if self._in_a_row >= FAILURES_IN_A_ROW:
+        if isinstance(error, RanksApartError):
+            self.aside = True
+            why += "; the watch stepped aside"
+        elif self._in_a_row >= FAILURES_IN_A_ROW:
             self.aside = True
             why += "; the watch stepped aside"
             logger.error("scoring failed %d times in a row: the watch steps aside, training goes on", self._in_a_row)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
-from curvewatch.errors import RunFileError, brief
+from curvewatch.errors import RanksApartError, RunFileError, ScoringError, brief
 from curvewatch.forks import tell_in_child
 from curvewatch.live import Live, Metrics
 from curvewatch.live.given import given_for
@@ -371,6 +372,13 @@ class Watch:
         if self.plan is None:
             # Of this very step the file may hold what a model before the crash was; it is scored anew.
             self.start(model, max(0, step - 1))
+        try:
+            return self._observe(model, step, force, tokens_seen)
+        except RanksApartError as error:
+            self._apart(step, error)
+            return None
+
+    def _observe(self, model: nn.Module, step: int, force: bool, tokens_seen: float | None) -> dict[str, float] | None:
         self._reached = max(self._reached, step)
         if tokens_seen is not None:
             self._host_tokens = tokens_seen
@@ -384,7 +392,7 @@ class Watch:
             return None
         began = time.perf_counter()
         try:
-            model = self._subject.model(model)
+            model = self._agreed_model(model)
             with self._subject.weights_to_score():
                 observations, seconds = score_sets(self._scorers, model, self._keeper)
                 shown, failure = self._sample(model, step)
@@ -428,6 +436,33 @@ class Watch:
             raise failure or RunFileError(f"step {step}: rank 0 failed; its log says why.")
         return scalars
 
+    def _agreed_model(self, given: nn.Module) -> nn.Module:
+        """The model to score, once all ranks have come here with one: in a sharded one they wait for each other."""
+        failure: Exception | None = None
+        model = given
+        try:
+            model = self._subject.model(given)
+        except RanksApartError:
+            raise
+        except Exception as error:
+            failure = error
+        if not ranks.all_true(failure is None):
+            raise failure or ScoringError("another rank found no model to score; its log says why.")
+        return model
+
+    @contextmanager
+    def _surviving(self, step: int) -> Iterator[None]:
+        """If the ranks can't agree any more, the watch steps aside on this one, and training goes on without it."""
+        try:
+            yield
+        except RanksApartError as error:
+            self._apart(step, error)
+
+    def _apart(self, step: int, error: RanksApartError) -> None:
+        if self._trouble.raises:
+            raise error
+        self._scoring_failed(step, self._pending(step), error)
+
     def _behind_exposure(self, step: int) -> bool:
         """Whether a passage was trained on so shortly before that the schedule wants this step. A collective then."""
         trained, n = self._counting.trained, self.schedule.behind_exposures if self.schedule is not None else 0
@@ -450,8 +485,9 @@ class Watch:
         if self.plan is None or not self.plan.schedule.behind_exposures or self._trouble.aside:
             return
         holds = self._counting.holds_passage(batch)
-        if not ranks.all_true(not holds) and self._reached > self._last_step:
-            self.observe(model, self._reached, force=True)
+        with self._surviving(self._reached):
+            if not ranks.all_true(not holds) and self._reached > self._last_step:
+                self.observe(model, self._reached, force=True)
 
     def _sample(self, model: nn.Module, step: int) -> tuple[Metrics, Exception | None]:
         """Text from the model, if it is time for some. All ranks decide alike, and do the same forward passes."""
@@ -460,6 +496,8 @@ class Watch:
             return Metrics(), None
         try:
             return sample_texts(sampler, model, step, self._keeper), None
+        except RanksApartError:
+            raise
         except Exception as error:
             return Metrics(), self._trouble.report("sampling text", step, error)
 
@@ -534,12 +572,13 @@ class Watch:
         # Before the first observation there is no file yet, and nothing to go on with.
         if self.plan is None or self._trouble.aside or step == self._last_scored:
             return
-        self._save_trained(step)
-        if self.counts is None:
-            return
-        counts = self._counting.by_set(self._counting.total(), due=step > self._from_step)
-        if self._keeper is not None and counts:
-            self._keeper.recorder.save_counts(step, counts, self._counting.seen())
+        with self._surviving(step):
+            self._save_trained(step)
+            if self.counts is None:
+                return
+            counts = self._counting.by_set(self._counting.total(), due=step > self._from_step)
+            if self._keeper is not None and counts:
+                self._keeper.recorder.save_counts(step, counts, self._counting.seen())
 
     def _save_trained(self, step: int) -> None:
         """Keeps what was trained on up to a step without a row. A collective on several ranks."""
@@ -568,9 +607,10 @@ class Watch:
             same = self._subject.has_weights_of(model, step)
         except Exception as error:
             self._trouble.report("looking at the weights", step, error)
-        if not ranks.all_true(same):
-            return False
-        self.observe(model, step, force=True)
+        with self._surviving(step):
+            if not ranks.all_true(same):
+                return False
+            self.observe(model, step, force=True)
         return True
 
     def observe_last(self, model: nn.Module, step: int) -> bool:
