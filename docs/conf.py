@@ -57,6 +57,7 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!curvewatch\b).*")]
 # Parts of ours that a public object holds, and that nobody makes or asks for.
 nitpick_ignore = [
+    ("py:class", "curvewatch.corpus.resuming.Resume"),
     ("py:class", "curvewatch.corpus.sources.Corpus"),
     ("py:class", "curvewatch.runfile.reader._Open"),
     ("py:class", "curvewatch.scoring.survey.Survey"),

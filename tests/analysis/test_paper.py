@@ -113,10 +113,35 @@ def test_without_ngrams_of_one_run_it_says_what_is_missing_and_removes_only_its_
 def test_runs_of_a_few_rows_make_what_they_can(tmp_path: Path) -> None:
     from tests.analysis.synthetic import write_run
 
-    for n_steps in (0, 3):
+    for n_steps, said in ((0, "no step was scored"), (1, "no step after 0"), (3, "the first run wrote no texts")):
         run = open_run(write_run(tmp_path / f"few{n_steps}.h5", n_steps, 40))
-        write_paper([run], tmp_path / f"out{n_steps}")
-        assert "## Not made" in (tmp_path / f"out{n_steps}" / "paper.md").read_text()
+        counted = count_ngrams([np.arange(64)] * 4, run.tokens)
+        write_paper([run], tmp_path / f"out{n_steps}", counted)
+        text = (tmp_path / f"out{n_steps}" / "paper.md").read_text()
+        assert said in text[text.index("## Not made") :]
+
+
+def test_a_run_that_was_stopped_among_others_is_told_of(tmp_path: Path) -> None:
+    from tests.analysis.synthetic import write_run
+
+    whole = open_run(write_run(tmp_path / "whole.h5", 60))
+    short = open_run(write_run(tmp_path / "short.h5", 8, steps=np.arange(8), max_steps=100_000))
+    write_paper([whole, short], tmp_path / "out", count_ngrams([np.arange(64)] * 4, whole.tokens))
+    text = (tmp_path / "out/paper.md").read_text()
+    assert "short 8, steps 0 to 7" in text
+    assert "short stands at step 7 of 100,000: all its values are provisional" in text
+    assert "short: Only 7 scored steps" in text
+
+
+def test_too_few_tokens_to_regress_leave_out_that_only(tmp_path: Path) -> None:
+    from tests.analysis.synthetic import token_set, write_run
+
+    tokens = token_set(3)
+    run = open_run(write_run(tmp_path / "few.h5", 40, tokens=tokens))
+    write_paper([run], tmp_path / "out", count_ngrams([np.arange(64)] * 4, tokens))
+    text = (tmp_path / "out/paper.md").read_text()
+    assert "- regressions: surprisal: 3 tokens have a value of it" in text
+    assert (tmp_path / "out/dataset_map.png").exists()
 
 
 def test_the_command(seeds: list[Path], tmp_path: Path) -> None:

@@ -347,6 +347,9 @@ def test_what_is_wrong_or_missing_is_said(runs: list[Path]) -> None:
         predict(opened, ngrams, extra={"colour": None})
     with pytest.raises(ValueError, match="extra='ngram': the name is taken"):
         predict(opened, ngrams, extra={"ngram": np.zeros(240)})
+    texts = np.array([f"t{i}" for i in range(len(opened[0].tokens))])
+    with pytest.raises(ValueError, match="extra='w': 240 different texts, where a class has at most 200"):
+        predict(opened, ngrams, extra={"w": texts})
     with pytest.raises(ValueError, match="censored='maybe'"):
         predict(opened, ngrams, censored="maybe")
     with pytest.raises(ValueError, match="are the same run"):

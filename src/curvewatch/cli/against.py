@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import RunPath, SetName, check_csv, guarded, note, opened, out, plain
+from curvewatch.cli.common import RunPath, SetName, guarded, note, opened, out, plain
 from curvewatch.cli.look import print_table
+from curvewatch.cli.outputs import check_csv, output_option
 
 COLUMNS = ("tokens", "base_surprisal", "change", "worse", "lost", "gained", "regained", "accuracy_lost", "kl")
 ITEM_COLUMNS = ("items", "base_accuracy", "accuracy", "lost", "gained", "lost_beyond_chance", "gained_beyond_chance")
@@ -23,7 +24,8 @@ def against(
     ] = None,
     base_set: Annotated[str | None, typer.Option("--base-set", help="Token set in it, where it holds several.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write each token's change to .csv.", show_default=False)
+        Path | None,
+        output_option("Write each token's change to .csv."),
     ] = None,
     set_name: SetName = None,
 ) -> None:

@@ -16,7 +16,6 @@ from curvewatch.cli.common import (
     RunPath,
     RunPaths,
     SetName,
-    check_csv,
     fail,
     guarded,
     note,
@@ -26,6 +25,7 @@ from curvewatch.cli.common import (
     progressing,
 )
 from curvewatch.cli.look import print_table
+from curvewatch.cli.outputs import check_csv, output_option
 
 
 @guarded
@@ -33,7 +33,7 @@ def compare(
     files: RunPaths,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write each token's cross-run variability to .csv.", show_default=False),
+        output_option("Write each token's cross-run variability to .csv."),
     ] = None,
     by: Annotated[
         str | None,

@@ -105,20 +105,6 @@ def fail(text: str) -> None:
     raise typer.Exit(1)
 
 
-def check_csv(output: Path | None) -> None:
-    """Refuses an --output that does not end in .csv, before any work is done for it."""
-    if output is not None and output.suffix != ".csv":
-        raise typer.BadParameter(f"{output}: use the ending .csv.", param_hint="--output")
-
-
-def check_npz(output: Path) -> None:
-    """Refuses what is no .npz file, or has no folder to lie in, before the work."""
-    if output.suffix != ".npz":
-        raise typer.BadParameter(f"{output}: it must end in .npz.", param_hint="--output")
-    if not output.parent.is_dir():
-        raise typer.BadParameter(f"{output}: there is no folder {output.parent}.", param_hint="--output")
-
-
 def note(text: str) -> None:
     """Prints something worth knowing, on stderr so that pipes stay clean."""
     err.print(f"[yellow]note:[/] {plain(text)}", soft_wrap=True)

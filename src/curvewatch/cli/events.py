@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from curvewatch.cli.common import RunPath, SetName, check_csv, guarded, note, opened, out, plain
+from curvewatch.cli.common import RunPath, SetName, guarded, note, opened, out, plain
+from curvewatch.cli.outputs import check_csv, output_option
 
 
 @guarded
 def events(
     file: RunPath,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write one row an event to .csv.", show_default=False)
+        Path | None,
+        output_option("Write one row an event to .csv."),
     ] = None,
     examples: Annotated[int, typer.Option("--examples", min=0, help="Tokens shown of each.")] = 3,
     set_name: SetName = None,

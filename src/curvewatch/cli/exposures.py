@@ -9,7 +9,8 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from curvewatch.cli.common import RunPath, SetName, check_csv, guarded, note, opened, out, plain
+from curvewatch.cli.common import RunPath, SetName, guarded, note, opened, out, plain
+from curvewatch.cli.outputs import check_csv, output_option
 
 _SHOWN_TEXT = 60
 
@@ -23,7 +24,8 @@ def exposures(
     window: Annotated[int, typer.Option("--window", min=1, help="Steps behind an exposure.")] = 50,
     top: Annotated[int, typer.Option("--top", min=0, help="Passages shown.")] = 30,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the rows to .csv.", show_default=False)
+        Path | None,
+        output_option("Write the rows to .csv."),
     ] = None,
     set_name: SetName = None,
 ) -> None:
@@ -94,7 +96,8 @@ def batches(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write one row a sequence to .csv.", show_default=False)
+        Path | None,
+        output_option("Write one row a sequence to .csv."),
     ] = None,
 ) -> None:
     """The sequences that were trained on between a step and the row before it, found again in the data."""

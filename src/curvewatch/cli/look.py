@@ -27,6 +27,7 @@ from curvewatch.cli.common import (
     plain,
     progressing,
 )
+from curvewatch.cli.outputs import output_option
 
 Conditions = Annotated[
     list[str] | None,
@@ -137,7 +138,8 @@ def _sets(file: Path) -> list[str]:
 def table(
     file: RunPath,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to a .csv or .parquet file.", show_default=False)
+        Path | None,
+        output_option("Write to a .csv or .parquet file."),
     ] = None,
     token: Annotated[str | None, typer.Option(help="Only this token, by its text.", show_default=False)] = None,
     where: Conditions = None,
@@ -251,7 +253,8 @@ def show(
     where: Conditions = None,
     as_text: Annotated[bool, typer.Option("--text", help="TOKEN is a text, even if it looks like an index.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw it to .png, .svg or .pdf.", show_default=False)
+        Path | None,
+        output_option("Draw it to .png, .svg or .pdf."),
     ] = None,
     set_name: SetName = None,
 ) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from curvewatch.cli.common import SetName, check_npz, fail, guarded, note, noted_warnings, out, progressing
+from curvewatch.cli.common import SetName, fail, guarded, note, noted_warnings, out, progressing
+from curvewatch.cli.outputs import check_npz, output_option
 
 # Of held-out text far fewer 5-grams occur: a tenth in a corpus of two million tokens.
 LONG, SUSPICIOUS_SHARE = 5, 0.9
@@ -24,7 +25,10 @@ def ngrams(
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .npz.", show_default=False)],
+    output: Annotated[
+        Path,
+        output_option("Ends in .npz."),
+    ],
     tokens: Annotated[
         Path | None, typer.Option("--tokens", "-t", help="Token set saved by TokenSet.save.", show_default=False)
     ] = None,
@@ -56,11 +60,12 @@ def ngrams(
 ) -> None:
     """N-gram surprisal of every scored token, exact, from one pass over the training corpus."""
     from curvewatch.corpus import count_ngrams, every_position, open_corpus
+    from curvewatch.corpus.surprisals import FORMAT
     from curvewatch.watch.checkpoints import load_tokens
 
     if (tokens is None) == (run is None):
         raise typer.BadParameter("give one of --tokens and --run.", param_hint="--tokens")
-    check_npz(output)
+    check_npz(output, f"a file of {FORMAT}", corpus, tokens, run)
     token_set = load_tokens(tokens or run, set_name)  # type: ignore[arg-type]
     if every:
         token_set = every_position(token_set)

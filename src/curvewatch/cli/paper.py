@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from curvewatch.cli.common import RunPaths, SetName, guarded, note, opened, out, plain, progressing, saying
+from curvewatch.cli.outputs import output_option
 
 
 @guarded
 def paper(
     files: RunPaths,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder.")] = Path("paper"),
+    output: Annotated[Path, output_option("Folder.", show_default=True)] = Path("paper"),
     ngrams: Annotated[
         Path | None, typer.Option("--ngrams", help="Written by curvewatch ngrams.", show_default=False)
     ] = None,
@@ -62,5 +64,8 @@ def paper(
             runs, output, counted, seen, tokens=tokens, sweep_ngrams=every, paper=not own, examples=examples or None,
             say=say,
         )  # fmt: skip
+    for name, text in json.loads(paths[1].read_text("utf-8"))["settings"].items():
+        if name.startswith("note "):
+            note(text)
     out.print(str(paths[0]), markup=False, soft_wrap=True)
     note(plain(f"{len(paths)} files in {output}"))

@@ -12,7 +12,6 @@ from curvewatch.cli.common import (
     Paper,
     RunPaths,
     SetName,
-    check_npz,
     guarded,
     note,
     noted_warnings,
@@ -23,6 +22,7 @@ from curvewatch.cli.common import (
     saying,
 )
 from curvewatch.cli.look import print_table
+from curvewatch.cli.outputs import check_npz, output_option
 
 TITLES = {
     "predictors": "Predictors",
@@ -30,7 +30,7 @@ TITLES = {
     "directions": "Directions: with all predictors, alone, alone beyond frequency",
     "effects": "Effects: SDs of the measure for each SD of the predictor, others held",
     "correlations": "Correlations of the predictors",
-    "measures": "Correlations of the measures with each other: a point for each token of each run, or for each token",
+    "measures": "Correlations of the measures: a point for each token of each run, or for each token; ages as regressed",
     "across_runs": "Correlations of the measures between runs",
     "reliability": "Reliability of variability across runs",
     "same_token": "How many tokens of another run have a curve nearer than the token's own",
@@ -67,7 +67,7 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for tables (CSV, JSON) and figures.", show_default=False),
+        output_option("Folder for tables (CSV, JSON) and figures."),
     ] = None,
     context_sweep: Annotated[
         bool,
@@ -178,7 +178,10 @@ def diversity(
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .npz.", show_default=False)],
+    output: Annotated[
+        Path,
+        output_option("Ends in .npz."),
+    ],
     tokens: Annotated[
         Path, typer.Option("--tokens", "-t", help="Token set, or a run file that watched it.", show_default=False)
     ],
@@ -206,9 +209,10 @@ def diversity(
     from curvewatch.cli.ngrams import loaded_tokenizer
     from curvewatch.corpus import contextual_diversity, open_corpus
     from curvewatch.corpus.resuming import Resume
+    from curvewatch.corpus.types_seen import FORMAT
     from curvewatch.watch.checkpoints import load_tokens
 
-    check_npz(output)
+    check_npz(output, f"a file of {FORMAT}", corpus, tokens)
     token_set = load_tokens(tokens, set_name)
     source = open_corpus(
         corpus, loaded_tokenizer(tokenizer) if tokenizer is not None else None, column=column, split=split

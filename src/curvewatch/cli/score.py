@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from curvewatch.cli.common import SetName, guarded, note, out, progressing
+from curvewatch.cli.outputs import output_option
 
 
 @guarded
@@ -19,7 +20,7 @@ def score(
     tokens: Annotated[
         Path, typer.Option("--tokens", "-t", help="Token set saved by TokenSet.save, or a run file that watched it.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The run file, made or continued.")],
+    output: Annotated[Path, output_option("The run file, made or continued.", show_default=True)],
     set_name: SetName = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes an accelerator.")] = "auto",
     autocast: Annotated[

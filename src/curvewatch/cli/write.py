@@ -19,12 +19,16 @@ from curvewatch.cli.common import (
     progressing,
     saying,
 )
+from curvewatch.cli.outputs import PAGE, check_output, output_option
 
 
 @guarded
 def export(
     file: RunPath,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .npz, .parquet or .nc.", show_default=False)],
+    output: Annotated[
+        Path,
+        output_option("Ends in .npz, .parquet or .nc."),
+    ],
     weights: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +58,7 @@ def export(
         return
     if output.suffix not in FORMATS:
         raise typer.BadParameter(f"{output}: the ending chooses the format; use one of {', '.join(FORMATS)}.")
+    check_output(output, "", file)
     run = opened(file, set_name)
     with noted_warnings(), progressing("exporting") as progress:
         export_run(run, output, progress=progress)
@@ -63,7 +68,7 @@ def export(
 @guarded
 def report(
     files: RunPaths,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    output: Annotated[Path, output_option("The page.", show_default=True)] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Of the page.", show_default=False)] = None,
     ngrams: Annotated[
         Path | None,
@@ -80,6 +85,7 @@ def report(
 
     if diversity is not None and ngrams is None:
         raise typer.BadParameter("it predicts beside n-grams: give --ngrams, too.", param_hint="--diversity")
+    check_output(output, PAGE, *files, ngrams, diversity)
     runs = [opened(file, set_name) for file in files]
     counted = seen = None
     if ngrams is not None:
@@ -96,13 +102,14 @@ def report(
 @guarded
 def read(
     file: RunPath,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("reading.html"),
+    output: Annotated[Path, output_option("The page.", show_default=True)] = Path("reading.html"),
     title: Annotated[str | None, typer.Option(help="Of the page.", show_default=False)] = None,
     set_name: SetName = None,
 ) -> None:
     """One HTML page of whole sequences as coloured text, with a slider over steps. It needs no network, ever."""
     from curvewatch.analysis.report.reading import write_reading
 
+    check_output(output, PAGE, file)
     run = opened(file, set_name)
     with noted_warnings():
         write_reading(run, output, title=title)
@@ -113,7 +120,7 @@ def read(
 @guarded
 def figures(
     files: RunPaths,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder.")] = Path("figures"),
+    output: Annotated[Path, output_option("Folder.", show_default=True)] = Path("figures"),
     formats: Annotated[str, typer.Option("--formats", help="Of pdf, png, svg; with commas.")] = "pdf,png",
     set_name: SetName = None,
 ) -> None:

@@ -68,12 +68,6 @@ def _write_report(file: Path, set_name: str, *, only: bool, ngrams: Any) -> Path
         ngrams = ngrams.get(set_name)
     if ngrams is not None:
         counted = ngrams_of(ngrams, {set_name: run.tokens})[set_name]
-    try:
-        write_report([run], page, ngrams=counted)
-    except ValueError as error:
-        if counted is None:
-            raise
-        logger.warning("the report goes without what predicts learning: %s", error)
-        write_report([run], page)
+    write_report([run], page, ngrams=counted)
     logger.info("report written to %s in %.1f s", page, time.perf_counter() - began)
     return page

@@ -22,7 +22,7 @@ from curvewatch.analysis.paper.histograms import (
     lowest_surprisal,
 )
 from curvewatch.analysis.paper.items import Item
-from curvewatch.analysis.predict.drawing import effects_figure, hump_figure
+from curvewatch.analysis.predict.drawing import drawable, effects_figure, hump_figure
 from curvewatch.analysis.predict.prediction import Prediction
 from curvewatch.analysis.predict.targets import TARGETS
 from curvewatch.corpus.types_seen import ContextualDiversity
@@ -30,6 +30,8 @@ from curvewatch.measures import MeasureTable
 from curvewatch.runfile.reader import Reader
 
 SAMPLED_STEPS = 8
+BLUE = "Blue: one direction with all predictors, alone and beyond frequency, and an interval that leaves out 0."
+NOTHING_BEHIND = "no step after 0 has surprisals that differ between tokens"
 NEEDS_RUNS = "it compares runs, and one is given"
 
 
@@ -42,6 +44,7 @@ class Making:
         prediction: Of them; None without n-grams.
         diversity: If it was counted.
         examples: Tokens to draw; None chooses some.
+        unpredicted: Why there is no prediction.
     """
 
     def __init__(
@@ -51,9 +54,11 @@ class Making:
         prediction: Prediction | None,
         diversity: ContextualDiversity | None,
         examples: Sequence[int] | None,
+        unpredicted: str = "",
     ) -> None:
         self.runs, self.tables, self.prediction, self.diversity = runs, tables, prediction, diversity
-        self.examples = examples
+        self.examples = list(dict.fromkeys(examples)) if examples is not None else None
+        self.unpredicted = unpredicted
         self.missing: dict[str, str] = {}
         self.paper = tables[0].info.paper
         n_runs = len(runs)
@@ -127,7 +132,7 @@ class Making:
                                           NEEDS_RUNS)  # fmt: skip
             return []
         if prediction is None:
-            self.missing |= dict.fromkeys(("crossrun_correlations", "reliability"), "n-grams were not given")
+            self.missing |= dict.fromkeys(("crossrun_correlations", "reliability"), self.unpredicted)
             return []
         panels = []
         first, second = self.tables[:2]
@@ -142,7 +147,7 @@ class Making:
             x, y = (np.array(one[measure], np.float64) for one in (first, second))
             if measure in ("age_of_acquisition", "forgettability"):
                 x[~inner] = np.nan
-            panels.append((x, y, f"{title}, run 0", "run 1"))
+            panels.append((x, y, f"{title}, {self.runs[0].path.stem}", self.runs[1].path.stem))
         names = {"across_runs": "Correlation of each measure between runs", "reliability": "Reliability of variability",
                  "same_token": "Rank of the same token in another run"}  # fmt: skip
         tables = {title: prediction.tables[name] for name, title in names.items() if name in prediction.tables}
@@ -158,7 +163,10 @@ class Making:
     def _like_ngrams(self) -> list[Item]:
         prediction = self.prediction
         if prediction is None or prediction.hump is None:
-            self.missing["surprisal_ngram_correlation"] = "n-grams were not given"
+            self.missing["surprisal_ngram_correlation"] = self.unpredicted
+            return []
+        if not drawable(prediction.hump):
+            self.missing["surprisal_ngram_correlation"] = NOTHING_BEHIND
             return []
         about = prediction.predictors.settings
         found = [Item(
@@ -166,7 +174,7 @@ class Making:
             f"{self.of}; n-grams of {about['corpus_tokens']:,} tokens, counted exactly. Mean over runs, band 5 SD.",
             figure=hump_figure(prediction.hump), tables={"Peaks": prediction.tables["ngram_peaks"]},
         )]  # fmt: skip
-        if prediction.across is not None:
+        if prediction.across is not None and (prediction.across.comparison.cross.steps_S > 0).any():
             found.append(Item(
                 "surprisal_crossrun_correlation", "Surprisal between runs at each step",
                 "`surprisal_crossrun_correlation.pdf`", f"{self.of}. Mean over pairs of runs, band 5 SD; dashed where "
@@ -178,7 +186,7 @@ class Making:
     def _predictors(self) -> list[Item]:
         prediction = self.prediction
         if prediction is None:
-            self.missing["predictors"] = "n-grams were not given"
+            self.missing["predictors"] = self.unpredicted
             return []
         numbers, values = prediction.predictors.numbers, prediction.targets.values
         pairs = [("unigram", "ngram"), ("context_loglen", "context_logprob")]
@@ -201,7 +209,7 @@ class Making:
     def _regressions(self) -> list[Item]:
         prediction = self.prediction
         if prediction is None or not prediction.found:
-            self.missing["regressions"] = "n-grams were not given" if prediction is None else prediction.in_words()
+            self.missing["regressions"] = self.unpredicted if prediction is None else prediction.in_words()
             return []
         made, how = prediction.tables, f"{self.of}, averaged over runs."
         found = [
@@ -210,7 +218,8 @@ class Making:
             Item("directions", "Directions of effect", "`directions_of_effect`",
                  f"{how} With all predictors, alone, alone beyond frequency; three equal signs are a direction.",
                  tables={"": made["directions"]}),
-            Item("effects", "Standardised effects", "none", f"{how} SDs of the measure for each SD of the predictor.",
+            Item("effects", "Standardised effects", "none",
+                 f"{how} SDs of the measure for each SD of the predictor. {BLUE}",
                  ours="all of it, with 95 % intervals from drawing sequences anew", figure=effects_figure(prediction),
                  tables={"": made["effects"]}),
         ]  # fmt: skip

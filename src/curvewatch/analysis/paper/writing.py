@@ -16,10 +16,11 @@ from curvewatch.analysis.findings import Say
 from curvewatch.analysis.paper.document import document
 from curvewatch.analysis.paper.items import Item
 from curvewatch.analysis.paper.making import Making
+from curvewatch.analysis.predict.design import TooFewTokensError
 from curvewatch.analysis.predict.prediction import Prediction, predict
 from curvewatch.corpus import NgramSurprisals
 from curvewatch.corpus.types_seen import ContextualDiversity
-from curvewatch.measures import MeasureWarning
+from curvewatch.measures import MeasureTable, MeasureWarning
 from curvewatch.runfile.reader import Reader
 from curvewatch.storage.replacing import replacing
 from curvewatch.tokens.tokenset import TokenSet
@@ -79,16 +80,26 @@ def write_paper(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MeasureWarning)  # they stand in `paper.md`
         tables = [measures_of(run, paper=paper, progress=_about(say, f"{run.path.stem}: measuring")) for run in runs]
-    prediction = None
+    prediction, why = None, ""
     if ngrams is not None:
-        prediction = predict(
+        prediction, why = _predicted(
             runs, ngrams, diversity, tokens=tokens, paper=paper, progress=_about(say, "measuring"), stage=say,
             sweep=True, sweep_ngrams=sweep_ngrams,
         )  # fmt: skip
-    making = Making(runs, tables, prediction, diversity, examples)
+    making = Making(runs, tables, prediction, diversity, examples, why or "n-grams were not given")
     items = making.items()
     settings = _settings(runs, prediction, making)
     return _write(Path(folder), items, settings, making.missing, prediction)
+
+
+def _predicted(runs: Sequence[Reader], *given: Any, **settings: Any) -> tuple[Prediction | None, str]:
+    """What predicts, or why nothing can be said of it."""
+    if not set.intersection(*(set(run.steps.tolist()) for run in runs)):
+        return None, "no step was scored in every run"
+    try:
+        return predict(runs, *given, **settings), ""
+    except TooFewTokensError as error:
+        return None, str(error)
 
 
 def _about(say: Say | None, what: str) -> Any:
@@ -96,16 +107,13 @@ def _about(say: Say | None, what: str) -> Any:
 
 
 def _settings(runs: Sequence[Reader], prediction: Prediction | None, making: Making) -> dict[str, str]:
-    info = making.tables[0].info
-    tokens = runs[0].tokens
+    info, tokens = making.tables[0].info, runs[0].tokens
     found = {
         "tokens": f"{len(tokens):,} in {tokens.n_sequences:,} sequences, set {tokens.hash[:12]}",
         "runs": ", ".join(run.path.stem for run in runs),
-        "rows": f"{info.n_steps:,}, steps {info.first_step:,.0f} to {info.last_step:,.0f}"
-        if info.n_steps and info.first_step is not None and info.last_step is not None
-        else "none",
+        "rows": "; ".join(_rows(run, table) for run, table in zip(runs, making.tables, strict=True)),
         "measures": "those of the released code" if info.paper else "curvewatch's own definitions",
-        "last quarter": f"{making.window} ({info.window_rows} rows)",
+        "last quarter": making.window if making.paper else f"{making.window} ({info.window_rows} rows)",
         "chance": f"{runs[0].chance:.3f} bits",
     }
     if prediction is not None:
@@ -114,8 +122,27 @@ def _settings(runs: Sequence[Reader], prediction: Prediction | None, making: Mak
         found |= {f"{name} left out": why for name, why in prediction.predictors.left_out.items()}
         for target, reasons in prediction.targets.left_out.items():
             found |= {f"{target}: {reason}": f"{n:,} tokens" for reason, n in reasons.items()}
-    found |= {f"note {k}": text for k, text in enumerate(dict.fromkeys(info.warnings), 1)}
+    found |= {f"note {k}": text for k, text in enumerate(_notes(runs, prediction, making), 1)}
     return found
+
+
+def _rows(run: Reader, table: MeasureTable) -> str:
+    info = table.info
+    if info.first_step is None or info.last_step is None:
+        return f"{run.path.stem} none"
+    return f"{run.path.stem} {info.n_steps:,}, steps {info.first_step:,.0f} to {info.last_step:,.0f}"
+
+
+def _notes(runs: Sequence[Reader], prediction: Prediction | None, making: Making) -> list[str]:
+    """What to know before reading, of every run."""
+    found = []
+    for run, table in zip(runs, making.tables, strict=True):
+        last, planned = table.info.last_step, run.max_steps
+        if last is not None and planned and last < planned:
+            found.append(f"{run.path.stem} stands at step {last:,.0f} of {planned:,}: all its values are provisional")
+        found += [f"{run.path.stem}: {text}" for text in table.info.warnings]
+    told = prediction.targets.notes if prediction is not None else ()
+    return [*found, *(text for text in told if not any(text in one for one in found))]
 
 
 def _write(
@@ -127,6 +154,8 @@ def _write(
 ) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _earlier(folder)
+    index = folder / INDEX
+    index.unlink(missing_ok=True)  # which would speak of other figures, if this is stopped half way
     paths = []
     for item in items:
         if item.figure is not None:
@@ -137,7 +166,6 @@ def _write(
             paths.append(folder / (f"{item.name}.csv" if k == 0 else f"{item.name}_{k + 1}.csv"))
             with replacing(paths[-1]) as file:
                 file.write(table.to_csv().encode())
-    index = folder / INDEX
     words = prediction.in_words() if prediction is not None else ""
     with replacing(index) as file:
         file.write(document(items, settings, missing, words).encode())

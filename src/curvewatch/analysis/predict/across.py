@@ -175,11 +175,12 @@ def tables_of_runs(found: AcrossRuns | None, hump: NgramHump) -> dict[str, Any]:
         upper = np.triu_indices(len(found.comparison.names), 1)
         rows = []
         for name, r_RR in found.comparison.cross.measure_correlation.items():
-            r_P = r_RR[upper][np.isfinite(r_RR[upper])]
-            counts = found.comparison.cross.measure_count[name][upper]
+            known = np.isfinite(r_RR[upper])
+            r_P = r_RR[upper][known]
+            counts = found.comparison.cross.measure_count[name][upper][known]
             values = [r_P.mean(), _sd(r_P), r_P.min(), r_P.max()] if len(r_P) else [np.nan] * 4
-            rows.append((short_name(name), *values, int(counts.min())))
-        names = ["measure", "r", "sd", "lowest", "highest", "tokens"]
+            rows.append((short_name(name), *values, int(counts.min()) if len(counts) else 0, len(r_P)))
+        names = ["measure", "r", "sd", "lowest", "highest", "tokens", "pairs"]
         tables["across_runs"] = pandas.DataFrame(rows, columns=names).set_index("measure")
         tables |= _reliability_table(found)
         if found.ranks:

@@ -21,6 +21,10 @@ MOST_GROUPS = 1000
 INTERCEPT, TARGET = "(intercept)", "(target)"
 
 
+class TooFewTokensError(ValueError):
+    """A measure has fewer tokens than the largest model has columns."""
+
+
 @dataclass(frozen=True)
 class Design:
     """Which columns there are.

@@ -36,12 +36,17 @@ def hump_figure(hump: NgramHump) -> Figure:
     return drawn(partial(_hump, hump=hump), (WIDTH, 2.2))
 
 
+def drawable(hump: NgramHump) -> bool:
+    """Whether there is a correlation at any step after 0."""
+    return bool(np.isfinite(hump.mean_Tn[hump.steps_T > 0]).any())
+
+
 def save_figures(
     prediction: Prediction, folder: str | os.PathLike[str], formats: Sequence[str] = ("pdf", "png")
 ) -> list[Path]:
     """Writes `effects` and `ngram_hump`, each only if there is something to draw."""
     made = {"effects": effects_figure(prediction)} if prediction.found else {}
-    if prediction.hump is not None and np.isfinite(prediction.hump.mean_Tn[prediction.hump.steps_T > 0]).any():
+    if prediction.hump is not None and drawable(prediction.hump):
         made["ngram_hump"] = hump_figure(prediction.hump)
     paths = []
     for name, figure in made.items():

@@ -19,7 +19,7 @@ import numpy as np
 
 from curvewatch.analysis.compare import Comparison
 from curvewatch.analysis.predict.across import AcrossRuns, NgramHump, across_runs, ngram_hump, tables_of_runs
-from curvewatch.analysis.predict.design import Design, Moments, groups_of, moments_of
+from curvewatch.analysis.predict.design import Design, Moments, TooFewTokensError, groups_of, moments_of
 from curvewatch.analysis.predict.effects import Effect, class_effects, class_intervals, effects_of
 from curvewatch.analysis.predict.predictors import Predictors, predictors_of
 from curvewatch.analysis.predict.solving import Step, fit, nested
@@ -179,7 +179,8 @@ def predict(
 
     Raises:
         TokenSetMismatchError: If runs and n-grams are not of one token set.
-        ValueError: If there are fewer tokens than predictors, or an argument makes no sense.
+        TooFewTokensError: If there are fewer tokens than predictors.
+        ValueError: If an argument makes no sense.
     """
 
     def told(what: str) -> Callable[[int, int], None] | None:
@@ -228,7 +229,7 @@ def regressed(
         progress: Called with the targets done and in all.
 
     Raises:
-        ValueError: If a target has fewer tokens than the models have columns.
+        TooFewTokensError: If a target has fewer tokens than the models have columns.
     """
     values, codes = predictors.coded()
     design = Design.of(tuple(predictors.numbers), values)
@@ -245,7 +246,7 @@ def regressed(
         if n <= columns:
             if n == 0:
                 continue
-            raise ValueError(
+            raise TooFewTokensError(
                 f"{name}: {n:,} tokens have a value of it, and the largest model has {columns} columns. Give more "
                 "tokens, or fewer predictors."
             )

@@ -21,6 +21,7 @@ from curvewatch.tokens.tokenset import TokenSet
 
 Float64 = NDArray[np.float64]
 CLIP_SD = 5.0
+MOST_CLASSES = 200
 UNITS = {
     "unigram": "bit",
     "ngram": "bit",
@@ -158,6 +159,11 @@ def _add_extra(
             raise ValueError(f"extra={name!r}: {array.shape} values for {len(tokens):,} tokens; each needs one.")
         if array.dtype.kind == "O" and all(one is None or isinstance(one, Real) for one in array.tolist()):
             array = array.astype(np.float64)  # None is NaN
+        if array.dtype.kind in "OUS" and (n := len(np.unique(array.astype(str)))) > MOST_CLASSES:
+            raise ValueError(
+                f"extra={name!r}: {n:,} different texts, where a class has at most {MOST_CLASSES}. Give numbers, or "
+                "fewer classes."
+            )
         if array.dtype.kind in "OUS":
             classes[name] = array.astype(str)
         else:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvewatch.analysis.frames import need
-from curvewatch.analysis.predict.design import TARGET, Design, moments_of
+from curvewatch.analysis.predict.design import TARGET, Design, TooFewTokensError, moments_of
 from curvewatch.analysis.predict.effects import slope_beyond
 from curvewatch.analysis.predict.predictors import Predictors
 from curvewatch.analysis.predict.solving import fit
@@ -151,7 +151,9 @@ def context_sweep(
             design = Design(tuple(numbers), values, ())
             classes = [column for name in values for column in design.of_class(name)]
             if int(use_N.sum()) <= len(others) + len(classes) + 2:
-                raise ValueError(f"{target}: {int(use_N.sum()):,} tokens have a value of it, too few for the sweep.")
+                raise TooFewTokensError(
+                    f"{target}: {int(use_N.sum()):,} tokens have a value of it, too few for the sweep."
+                )
             moments = moments_of(design, numbers, codes, target_N, use_N, np.zeros(len(use_N), np.int64))
             for name in mine:
                 alone = fit(moments, [name])
@@ -172,7 +174,8 @@ def table_of_sweep(swept: Sequence[Swept]) -> Any:
     """A pandas DataFrame: by target, order, window the adjusted R2, its sign the slope's; signs; what is unexpected."""
     pandas = need("pandas", "predict")
     rows = [
-        {"target": one.target, "order": one.order, "window": one.window, "signed_r2": one.signed_r2,
+        {"target": one.target, "order": one.order, "window": one.window,
+         "adjusted_r2": one.adjusted_r2, "signed_r2": one.signed_r2,
          "signs": "".join("+" if slope >= 0 else "-" for slope in one.slopes.values() if np.isfinite(slope)),
          "unexpected": ", ".join(one.unexpected), "tokens": one.n}
         for one in swept

@@ -17,6 +17,7 @@ from curvewatch.measures.agreement import measure_correlations
 from curvewatch.runfile.reader import Reader
 
 Float64 = NDArray[np.float64]
+NEAR_CHANCE_BITS = 1.0
 TARGETS = {
     "surprisal": (SHORT_NAMES["surprisal"], "bit", "final surprisal"),
     "var_steps": (SHORT_NAMES["var_steps"], "bit", "variability within runs"),
@@ -96,9 +97,7 @@ def targets_of(
             never_N = (status_RN == "never").any(axis=0)
             censored_N = (status_RN == "left_censored").any(axis=0) & ~never_N
             reasons["never acquired in some run"] = int(never_N.sum())
-            reasons[f"acquired before the first step in some run ({'kept' if censored == 'keep' else 'left out'})"] = (
-                int(censored_N.sum())
-            )
+            reasons[_said_of_censored(censored_N, of_MRN[0], runs[0].chance, censored)] = int(censored_N.sum())
             if censored == "drop":
                 of_RN[:, censored_N] = np.nan
         of_MRN.append(of_RN)
@@ -123,3 +122,13 @@ def targets_of(
     stacked, averaged = measure_correlations(np.stack(of_MRN))
     correlations = {"stacked": stacked, "averaged": averaged}
     return Targets(values, left_out, len(runs), tuple(notes), found, correlations)
+
+
+def _said_of_censored(censored_N: NDArray[np.bool_], surprisal_RN: Float64, chance: float, censored: str) -> str:
+    """Tokens at or below their threshold from the first step on, and how many of them only because they never fell."""
+    with np.errstate(invalid="ignore"):
+        near = int((surprisal_RN.mean(axis=0)[censored_N] > chance - NEAR_CHANCE_BITS).sum())
+    if censored == "drop":
+        return "at their threshold from the first step on in some run (left out)"
+    never = f"; {near:,} of them end less than a bit below chance, and were hardly learned" if near else ""
+    return f"at their threshold from the first step on in some run (kept{never}; to leave them out: censored='drop')"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,14 @@ class Fixed:
     arrays: Mapping[str, dict[str, Any]]
 
 
-def fixed(findings: Findings, prediction: Prediction | None) -> Fixed:
+def fixed(findings: Findings, prediction: Prediction | None, remarks: Sequence[str] = ()) -> Fixed:
     """The map of curves, and what predicts learning.
 
     Args:
         findings: Of one run or several.
         prediction: Of the same runs; None leaves that section out.
+        remarks: What else the reader should know first.
     """
     points, arrays = points_of(findings, prediction.predictors.numbers if prediction is not None else None)
-    return Fixed({"points": points, "predicted": predicted(prediction) if prediction is not None else None}, arrays)
+    found = predicted(prediction) if prediction is not None else None
+    return Fixed({"points": points, "predicted": found, "remarks": list(remarks)}, arrays)

@@ -35,7 +35,7 @@ function words(data) {
   if (several(data)) document.getElementById("about-correlation").textContent += " Mean over runs.";
   const notes = data.runs.flatMap((r) => r.notes.map((note) => (several(data) ? `${r.name}: ${note}` : note)));
   if (data.runs.some((r) => r.thinned)) notes.push("The page shows some of the scored steps only, chosen evenly; the measures rest on all of them.");
-  document.getElementById("notes").replaceChildren(...[...notes, ...(data.cross?.notes ?? [])].map((text) => make("div", text, { class: "note" })));
+  document.getElementById("notes").replaceChildren(...[...notes, ...data.remarks, ...(data.cross?.notes ?? [])].map((text) => make("div", text, { class: "note" })));
   say("foot", `Made ${data.made.replace("T", " ")} by curvewatch. Measures after Chang, Tu & Bergen (2024), “Characterizing Learning Curves During Language Model Pre-Training”, TACL. Charts: Plotly.js (MIT). This page asks nothing of any network.`);
 }
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from curvewatch.analysis.findings import Findings, Say, gather_findings
 from curvewatch.analysis.frames import need
-from curvewatch.analysis.predict.prediction import Prediction, predict
+from curvewatch.analysis.predict.design import TooFewTokensError
+from curvewatch.analysis.predict.prediction import predict
 from curvewatch.analysis.report import pack
-from curvewatch.analysis.report.fixed import fixed
+from curvewatch.analysis.report.fixed import Fixed, fixed
 from curvewatch.analysis.report.payload import payload, tokens_that_fit
 from curvewatch.corpus import NgramSurprisals
 from curvewatch.corpus.types_seen import ContextualDiversity
@@ -62,7 +63,7 @@ def write_report(
     Raises:
         TokenSetMismatchError: If the runs' token sets differ, or the n-grams are of another.
         ImportError: If Plotly is not installed.
-        ValueError: If there is diversity without n-grams, or there are too few tokens for what predicts them.
+        ValueError: If there is diversity without n-grams.
     """
     if diversity is not None and ngrams is None:
         raise ValueError("diversity: it predicts beside n-grams. Give ngrams=, too.")
@@ -70,18 +71,22 @@ def write_report(
     if ngrams is not None:
         ngrams.check_set(runs[0].tokens, "ngrams")
     findings = gather_findings(runs, say, keep_pairs=ngrams is not None)
-    prediction = None
+    prediction, remarks = None, list[str]()
     if ngrams is not None:
-        prediction = predict(runs, ngrams, diversity, comparison=findings.comparison, stage=say)
-    page = _fitting(findings, prediction, title or ", ".join(one.name for one in findings.runs), library)
+        try:
+            prediction = predict(runs, ngrams, diversity, comparison=findings.comparison, stage=say)
+        except TooFewTokensError as error:
+            remarks.append(f"Nothing is said of what predicts learning: {error}")
+    more = fixed(findings, prediction, remarks)
+    page = _fitting(findings, more, title or ", ".join(one.name for one in findings.runs), library)
     path = Path(path)
     with replacing(path) as file:
         file.write(page.encode())
     return path
 
 
-def _fitting(findings: Findings, prediction: Prediction | None, title: str, library: str) -> str:
-    limit, more = tokens_that_fit(findings), fixed(findings, prediction)
+def _fitting(findings: Findings, more: Fixed, title: str, library: str) -> str:
+    limit = tokens_that_fit(findings)
     while True:
         page = _page(title, payload(findings, title, limit, more), library)
         size = len(page.encode())
