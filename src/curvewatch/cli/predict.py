@@ -30,7 +30,7 @@ TITLES = {
     "directions": "Directions: with all predictors, alone, alone beyond frequency",
     "effects": "Effects: SDs of the measure for each SD of the predictor, others held",
     "correlations": "Correlations of the predictors",
-    "measures": "Correlations of the measures: a point for each token of each run, or for each token; ages as regressed",
+    "measures": "Correlations of the measures: a point a token of each run, or a token; ages as they are regressed",
     "across_runs": "Correlations of the measures between runs",
     "reliability": "Reliability of variability across runs",
     "same_token": "How many tokens of another run have a curve nearer than the token's own",
