@@ -58,7 +58,7 @@ def predict(
         Path | None,
         typer.Option(
             "--extra",
-            help="A .csv or .parquet file: a column for each predictor, a row for each token.",
+            help="A .csv or .parquet file: a column a predictor; a row a token, in order or by a column token.",
             show_default=False,
         ),
     ] = None,
@@ -155,7 +155,9 @@ def _numbers(values: Any) -> Any:
 
 def _swept(table: Any) -> Any:
     """The sweep with a row for each measure and order, a column for each window."""
-    shown = table["signed_r2"].map("{:.4f}".format) + table["unexpected"].map(lambda ways: " !" if ways else "")
+    # An adjusted R2 below 0 says nothing, and its minus would be taken for the slope's.
+    r2 = table["signed_r2"].where(table["adjusted_r2"] > 0, 0.0)
+    shown = r2.map("{:.4f}".format) + table["unexpected"].map(lambda ways: " !" if ways else "")
     return _flat(shown.unstack("window").fillna("")).rename(columns=lambda name: str(name))
 
 

@@ -67,7 +67,9 @@ def all_runs(runs: Sequence[Reader], token: int) -> Figure:
             axes.plot(curve.steps_T[after], curve.surprisal_T[after], color="black", lw=0.4, alpha=0.3)
         for k, curve in enumerate(curves):
             after = curve.steps_T > 0
-            axes.plot(curve.steps_T[after], curve.smoothed_T[after], color=run_colour(k))
+            axes.plot(curve.steps_T[after], curve.smoothed_T[after], color=run_colour(k), label=runs[k].path.stem)
+        if len(curves) > 1:
+            axes.legend()
         axes.set_title(_said(curves[0]), loc="left", fontsize=7)
         steps_axis(axes)
         axes.set_ylabel("surprisal (bits)")

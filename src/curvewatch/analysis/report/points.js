@@ -78,7 +78,7 @@ class PointMap {
       for (let v = 0; v < this.map.levels; v++) table[v] = packed(ramp(v / (this.map.levels - 1)));
       const scale = make("span", "", { class: "scale", style: `background:linear-gradient(to right, ${RAMP.join(",")})` });
       const show = (v) => this.told(one, v);
-      legend.replaceChildren(make("span", show(one.low)), scale, make("span", show(one.high)));
+      legend.replaceChildren(make("span", `≤ ${show(one.low)}`), scale, make("span", `≥ ${show(one.high)}`), ...(one.codes.some((code) => code >= this.map.levels) ? [make("span", "grey: no value")] : []));
     }
     this.colourOf = Uint32Array.from(one.codes, (code) => table[code]);
     this.draw();

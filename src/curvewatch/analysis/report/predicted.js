@@ -52,7 +52,7 @@ function humpChart(data) {
   for (const element of document.querySelectorAll("[data-hump]")) element.hidden = !hump;
   if (!hump) return;
   const run = data.runs[0], x = along(run, hump.steps), many = data.runs.length;
-  document.getElementById("about-hump").textContent = `Correlation over tokens of surprisal with that of n-gram models${many > 1 ? ", mean of the runs" : ""}. Most alike: ${hump.peaks.map((step, n) => `${n + 1}-gram at step ${number(step)}`).join(", ")}.`;
+  document.getElementById("about-hump").textContent = `Correlation over tokens of surprisal with that of n-gram models${many > 1 ? ", mean of the runs" : ""}. Most alike: ${hump.peaks.map((step, n) => `${n + 1}-gram at step ${number(step)}${step === hump.steps.at(-1) ? " (the last: no peak yet)" : ""}`).join(", ")}.`;
   const traces = hump.mean.map((mean, n) => ({ x, y: mean, name: `${n + 1}-gram`, mode: "lines", line: { color: LABEL_HUES[n % LABEL_HUES.length], width: 2 }, hovertemplate: "%{y:.3f}" }));
   draw("plot-hump", traces, { xaxis: stepAxis(data), yaxis: { title: "r" }, showlegend: true, margin: { l: 46, r: 12, t: 28, b: 40 } });
 }
