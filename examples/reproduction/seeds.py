@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
 from curvewatch import Live, Prompts, Schedule, open_run
 from curvewatch.errors import CurvewatchError
@@ -78,13 +79,25 @@ def train(data: Data, path: Path, seed: int, settings: dict[str, Any]) -> None:
         prompts=Prompts(settings["prompts"], data.tokenizer) if settings["prompts"] else None,
     )  # fmt: skip
     callback = CurveWatchCallback(data.tokens, path, schedule=schedule(max_steps, int(settings["rows"])), live=live)
-    last = get_last_checkpoint(str(output)) if output.is_dir() else None
+    last = last_whole(output)
     if last is None and path.exists():
         os.replace(path, path.with_suffix(".stopped.h5"))  # before its first checkpoint: from the beginning again
     Trainer(model, arguments, train_dataset=Sequences(data.train), callbacks=[callback]).train(
         resume_from_checkpoint=last
     )
     shutil.rmtree(output, ignore_errors=True)
+
+
+def last_whole(folder: Path) -> str | None:
+    """The last checkpoint that was written to its end: the Trainer writes its state last."""
+    there = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.split("-")[1]), reverse=True)
+    for one in there:
+        try:
+            json.loads((one / TRAINER_STATE_NAME).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(one)
+    return None
 
 
 def finished(path: Path, max_steps: int) -> bool:

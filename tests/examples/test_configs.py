@@ -22,8 +22,35 @@ def examples_on_the_path(monkeypatch, tmp_path):
 
 def test_both_hosts_have_the_demo_and_the_paper():
     assert [str(path.relative_to(ROOT / "configs")) for path in CONFIGS] == [
-        "lightning/demo.yaml", "lightning/paper.yaml", "trainer/demo.yaml", "trainer/paper.yaml",
+        "lightning/demo.yaml", "lightning/paper.yaml", "reproduction/desk.yaml", "reproduction/gpt2.yaml",
+        "trainer/demo.yaml", "trainer/paper.yaml",
     ]  # fmt: skip
+
+
+def test_the_reproduction_at_full_size_is_the_papers_training_and_schedule(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples/reproduction"))
+    from seeds import schedule
+
+    from curvewatch import Schedule
+
+    desk, full, paper = (
+        yaml.safe_load((ROOT / "configs" / name).read_text())
+        for name in ("reproduction/desk.yaml", "reproduction/gpt2.yaml", "trainer/paper.yaml")
+    )
+    assert full.keys() == desk.keys()
+    given = {**full, **full["training"]}
+    same = set(paper) & set(given)
+    assert {"n_layer", "learning_rate", "warmup_steps", "per_device_train_batch_size", "max_steps"} < same
+    assert {name: given[name] for name in same - {"logging_steps"}} == {
+        name: paper[name] for name in same - {"logging_steps"}
+    }
+    steps = schedule(full["max_steps"], full["rows"]).plan(full["max_steps"]).steps()
+    theirs = Schedule.paper().plan(1_000_000).steps()
+    assert abs(len(steps) - len(theirs)) <= 1
+    assert abs(steps[100] / theirs[100] - 1) < 0.01
+    small = schedule(desk["max_steps"], desk["rows"]).plan(desk["max_steps"]).steps()
+    assert 80 <= len(small) <= 110
+    assert small[-1] == desk["max_steps"]
 
 
 def test_hf_argument_parser_reads_the_trainers():

@@ -62,7 +62,7 @@ def test_killed_in_the_middle_of_a_seed_it_goes_on_to_the_same_results(text: Pat
     going.wait()
     data_made = (stopped / "data/ngrams.npz").stat().st_mtime_ns
     said = run(text, stopped)
-    assert "200 watched in 20 sequences" in said
+    assert "200 watched in 10 sequences" in said
     assert (stopped / "data/ngrams.npz").stat().st_mtime_ns == data_made
     assert not (stopped / "seed0").exists(), "checkpoints go when a seed is finished"
     expected, found = (open_run(folder / "seed0.h5") for folder in (straight, stopped))
@@ -117,3 +117,14 @@ def test_a_text_that_is_none_is_refused(data: Any, tmp_path: Path) -> None:
         data.made(tmp_path / "x", settings(tmp_path / "short.txt"))
     with pytest.raises(FileNotFoundError, match="missing"):
         data.made(tmp_path / "y", settings(tmp_path / "missing.txt"))
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples/reproduction"))
+    last_whole = importlib.import_module("seeds").last_whole
+    assert last_whole(tmp_path / "none") is None
+    for step, text in ((20, "{}"), (100, '{"epoch": 1'), (40, "{}")):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(text)
+    (tmp_path / "checkpoint-120").mkdir()
+    assert last_whole(tmp_path) == str(tmp_path / "checkpoint-40")
