@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class ContextualDiversity:
             f"{self.token_counts_V.sum():,} tokens{f', {share:.2%} of them looked at' if share < 1 else ''}>"
         )
 
-    @property
+    @cached_property
     def raw_V(self) -> NDArray[np.int64]:
         """Distinct context types of each type, int64, shape [V]."""
         counts: NDArray[np.int64] = (
@@ -64,6 +65,7 @@ class ContextualDiversity:
             if hasattr(np, "bitwise_count")
             else np.unpackbits(self.seen_VK, axis=1).sum(axis=1, dtype=np.int64)
         )
+        counts.flags.writeable = False
         return counts
 
     def adjusted_V(self, *, drop_unseen: bool = False) -> NDArray[np.float64]:
@@ -78,7 +80,26 @@ class ContextualDiversity:
         Raises:
             ValueError: If fewer than three types are left.
         """
-        counts_V, raw_V = self.token_counts_V, self.raw_V.astype(np.float64)
+        order, _, smooth_T = self.smooth(drop_unseen=drop_unseen)
+        found = np.full(len(self.token_counts_V), np.nan)
+        found[order] = self.raw_V[order] - smooth_T
+        found[np.isnan(found)] = np.nanmin(found)
+        return found
+
+    def smooth(
+        self, *, drop_unseen: bool = False
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """The smooth that `adjusted_V` takes off: ids in the order of frequency, log10 of that, and the smooth there.
+
+        All three of shape [T], the T types that are fitted. Where all are equally frequent it is their mean.
+
+        Args:
+            drop_unseen: As for `adjusted_V`.
+
+        Raises:
+            ValueError: If fewer than three types are left.
+        """
+        counts_V = self.token_counts_V
         fitted = np.ones(len(counts_V), bool)
         fitted[self.special_S] = False
         if drop_unseen:
@@ -87,17 +108,13 @@ class ContextualDiversity:
             raise ValueError(f"types: {int(fitted.sum())} are left besides the special ones; a smooth takes three.")
         share_V = counts_V / counts_V.sum()
         log_V = np.log10(np.maximum(share_V, share_V[share_V > 0].min()))
-        order = np.flatnonzero(fitted)[np.argsort(log_V[fitted], kind="stable")]
-        x_T = log_V[order]
-        found = np.full(len(counts_V), np.nan)
+        order: NDArray[np.int64] = np.flatnonzero(fitted)[np.argsort(log_V[fitted], kind="stable")]
+        x_T, raw_T = log_V[order], self.raw_V[order].astype(np.float64)
         if x_T[0] == x_T[-1]:
-            found[order] = raw_V[order] - raw_V[order].mean()
-        else:
-            smoother = Smoother(x_T, paper=True)
-            smooth_T = smoother.fit(raw_V[order][:, None]).at(smoother.basis_TK)[:, 0]
-            found[order] = raw_V[order] - smooth_T
-        found[np.isnan(found)] = np.nanmin(found)
-        return found
+            return order, x_T, np.full(len(order), raw_T.mean())
+        smoother = Smoother(x_T, paper=True)
+        smooth_T: NDArray[np.float64] = smoother.fit(raw_T[:, None]).at(smoother.basis_TK)[:, 0].astype(np.float64)
+        return order, x_T, smooth_T
 
     def of(self, tokens: TokenSet, *, adjusted: bool = True) -> NDArray[np.float64]:
         """The diversity of each scored token's type, float64, shape [N].

@@ -19,7 +19,6 @@ from curvewatch.analysis.predict.across import NgramHump
 from curvewatch.analysis.predict.drawing import BAND_SD
 from curvewatch.analysis.style import run_colour, steps_axis
 from curvewatch.corpus.types_seen import ContextualDiversity
-from curvewatch.measures.smoother.smoothing import Smoother
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,19 +83,12 @@ def lowest_surprisal(lowest_RN: Sequence[NDArray[Any]], chance: float) -> Figure
 
 def diversity_figure(diversity: ContextualDiversity) -> Figure:
     """Raw contextual diversity against log frequency, a point a type, with the smooth it is adjusted by."""
-    counts_V, raw_V = diversity.token_counts_V, diversity.raw_V.astype(np.float64)
-    kept = np.ones(len(counts_V), bool)
-    kept[diversity.special_S] = False
-    share_V = counts_V / counts_V.sum()
-    x_V = np.log10(np.maximum(share_V, share_V[share_V > 0].min()))
-    order = np.flatnonzero(kept)[np.argsort(x_V[kept], kind="stable")]
+    order, x_T, smooth_T = diversity.smooth()
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        axes.plot(x_V[order], raw_V[order], ".", ms=1.5, alpha=0.3, color=run_colour(0), rasterized=True)
-        if x_V[order[0]] < x_V[order[-1]]:
-            smoother = Smoother(x_V[order], paper=True)
-            axes.plot(x_V[order], smoother.fit(raw_V[order][:, None]).at(smoother.basis_TK)[:, 0], color="black")
+        axes.plot(x_T, diversity.raw_V[order], ".", ms=1.5, alpha=0.3, color=run_colour(0), rasterized=True)
+        axes.plot(x_T, smooth_T, color="black")
         axes.set_xlabel("log10 relative frequency")
         axes.set_ylabel("raw contextual diversity (types)")
 
