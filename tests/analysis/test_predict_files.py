@@ -12,8 +12,8 @@ import statsmodels.formula.api as smf
 from typer.testing import CliRunner
 
 from curvewatch import open_run
+from curvewatch.analysis.earlier import earlier_names
 from curvewatch.analysis.predict import effects, predict
-from curvewatch.analysis.predict.prediction import earlier_tables
 from curvewatch.cli.app import app
 from curvewatch.corpus import count_ngrams
 from tests.analysis.test_predict import NUMBERS, corpus, frame, regress, runs, sequences, the_set
@@ -46,9 +46,9 @@ def test_tables_of_an_earlier_call_are_removed_and_nothing_else(runs: list[Path]
     assert not left & {"kind.csv", "across_runs.csv", "reliability.csv", "same_token.csv"}
     assert left >= {"notes.csv", "mine.txt", "pos.csv", "models.csv", "prediction.json"}
     (out / "prediction.json").write_text(json.dumps({"tables": {"../tokens": 0, "gone": 0}}))
-    assert earlier_tables(out) == {"gone"}, "a file of another folder would be removed"
+    assert earlier_names(out / "prediction.json", "tables") == {"gone"}, "a file of another folder would be removed"
     (out / "prediction.json").write_text("[]")
-    assert earlier_tables(out) == set()
+    assert earlier_names(out / "prediction.json", "tables") == set()
 
 
 def test_extras_that_do_not_fit_name_the_option(command: list[str], tmp_path: Path) -> None:

@@ -111,21 +111,21 @@ def gather_findings(runs: Sequence[Reader], say: Say | None = None, *, keep_pair
     if len(runs) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasureWarning)  # they are in its notes
-            comparison = compare(runs, keep_pairs=keep_pairs, progress=_about(say, "comparing runs"))
+            comparison = compare(runs, keep_pairs=keep_pairs, progress=about(say, "comparing runs"))
     return Findings(found, comparison)
 
 
 def _one(name: str, run: Reader, say: Say | None) -> RunFindings:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MeasureWarning)  # they are in `info.warnings`
-        table = measures_of(run, progress=_about(say, f"{name}: measuring"))
+        table = measures_of(run, progress=about(say, f"{name}: measuring"))
     moment = Moment.now(run)
     if len(moment) != table.info.n_steps:
         # The file grew in between; the rows that were measured count.
         t = table.info.n_steps
         curves = (moment.surprisal.first(t), moment.correct.first(t), moment.entropy.first(t))
         moment = Moment(run, moment.steps_T[:t], moment.times_T[:t], *curves)
-    summary = summarise(moment, _about(say, f"{name}: steps"))
+    summary = summarise(moment, about(say, f"{name}: steps"))
     confidence_N, unsteadiness_N = dataset_map(moment, table)
     notes = list(table.info.warnings)
     lost = int((table["acquisition_status"] == "unfitted").sum())
@@ -185,7 +185,8 @@ def mean_known(values: Sequence[NDArray[np.float64]]) -> Float64:
     return mean
 
 
-def _about(say: Say | None, what: str) -> Callable[[int, int], None] | None:
+def about(say: Say | None, what: str) -> Callable[[int, int], None] | None:
+    """What a function that tells how far it is calls, so that `say` hears of what; None where nobody listens."""
     if say is None:
         return None
     return lambda done, of: say(what, done, of)

@@ -11,8 +11,9 @@ from typing import Any
 
 from curvewatch.analysis.cache import measures_of
 from curvewatch.analysis.compare import check_comparable
+from curvewatch.analysis.earlier import earlier_names
 from curvewatch.analysis.figures import save_figure
-from curvewatch.analysis.findings import Say
+from curvewatch.analysis.findings import Say, about
 from curvewatch.analysis.paper.document import document
 from curvewatch.analysis.paper.items import Item
 from curvewatch.analysis.paper.making import Making
@@ -79,11 +80,11 @@ def write_paper(
         raise ValueError(f"examples: there is no token {outside[0]}; indices lie from 0 to {runs[0].n_tokens - 1}.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MeasureWarning)  # they stand in `paper.md`
-        tables = [measures_of(run, paper=paper, progress=_about(say, f"{run.path.stem}: measuring")) for run in runs]
+        tables = [measures_of(run, paper=paper, progress=about(say, f"{run.path.stem}: measuring")) for run in runs]
     prediction, why = None, ""
     if ngrams is not None:
         prediction, why = _predicted(
-            runs, ngrams, diversity, tokens=tokens, paper=paper, progress=_about(say, "measuring"), stage=say,
+            runs, ngrams, diversity, tokens=tokens, paper=paper, progress=about(say, "measuring"), stage=say,
             sweep=True, sweep_ngrams=sweep_ngrams,
         )  # fmt: skip
     making = Making(runs, tables, prediction, diversity, examples, why or "n-grams were not given")
@@ -100,10 +101,6 @@ def _predicted(runs: Sequence[Reader], *given: Any, **settings: Any) -> tuple[Pr
         return predict(runs, *given, **settings), ""
     except TooFewTokensError as error:
         return None, str(error)
-
-
-def _about(say: Say | None, what: str) -> Any:
-    return None if say is None else lambda done, of: say(what, done, of)
 
 
 def _settings(runs: Sequence[Reader], prediction: Prediction | None, making: Making) -> dict[str, str]:
@@ -153,7 +150,7 @@ def _write(
     prediction: Prediction | None,
 ) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = _earlier(folder)
+    earlier = earlier_names(folder / RECORD, "files")
     index = folder / INDEX
     index.unlink(missing_ok=True)  # which would speak of other figures, if this is stopped half way
     paths = []
@@ -183,12 +180,3 @@ def _write(
     for name in earlier - {path.name for path in paths}:
         (folder / name).unlink(missing_ok=True)
     return [index, folder / RECORD, *paths]
-
-
-def _earlier(folder: Path) -> set[str]:
-    """Names of the files that an earlier call wrote there."""
-    try:
-        names = json.loads((folder / RECORD).read_text("utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-    return {name for name in names if isinstance(name, str) and Path(name).name == name}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curvewatch.analysis.figures import WIDTH, drawn
+from curvewatch.analysis.figures import WIDTH, drawn, save_figure
 from curvewatch.analysis.predict.across import NgramHump
 from curvewatch.analysis.predict.targets import TARGETS
 from curvewatch.analysis.style import run_colour, steps_axis
@@ -52,7 +52,7 @@ def save_figures(
     for name, figure in made.items():
         for ending in formats:
             paths.append(Path(folder) / f"{name}.{ending}")
-            figure.savefig(paths[-1], dpi=300)
+            save_figure(figure, paths[-1])
     return paths
 
 

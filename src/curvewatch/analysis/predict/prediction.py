@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from curvewatch.analysis.compare import Comparison
+from curvewatch.analysis.earlier import earlier_names
 from curvewatch.analysis.predict.across import AcrossRuns, NgramHump, across_runs, ngram_hump, tables_of_runs
 from curvewatch.analysis.predict.design import Design, Moments, TooFewTokensError, groups_of, moments_of
 from curvewatch.analysis.predict.effects import Effect, class_effects, class_intervals, effects_of
@@ -109,7 +110,7 @@ class Prediction:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in earlier_tables(folder) - set(self.tables):
+        for name in earlier_names(folder / "prediction.json", "tables") - set(self.tables):
             (folder / f"{name}.csv").unlink(missing_ok=True)
         paths = []
         for name, table in self.tables.items():
@@ -130,16 +131,6 @@ class Prediction:
         with replacing(paths[-1]) as file:
             file.write(json.dumps(record, indent=1, default=str).encode())
         return paths
-
-
-def earlier_tables(folder: Path) -> set[str]:
-    """Names of the tables that an earlier call wrote here."""
-    try:
-        names = set(json.loads((folder / "prediction.json").read_text())["tables"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-    # What names another folder is none of ours, whoever wrote it.
-    return {name for name in names if name == Path(name).name}
 
 
 def predict(
