@@ -39,6 +39,12 @@ def check_npz(output: Path, kind: str, *inputs: Path | None) -> None:
     check_output(output, kind, *inputs)
 
 
+def check_folder(output: Path | None) -> None:
+    """Refuses a file where a folder is to be."""
+    if output is not None and output.exists() and not output.is_dir():
+        raise typer.BadParameter(f"{output}: a file is there; give a folder.", param_hint=HINT)
+
+
 def check_output(output: Path, kind: str, *inputs: Path | None) -> None:
     """Refuses an output that would replace an input, or a file of another kind.
 

@@ -22,7 +22,8 @@ from curvewatch.cli.common import (
     saying,
 )
 from curvewatch.cli.look import print_table
-from curvewatch.cli.outputs import check_npz, output_option
+from curvewatch.cli.outputs import check_folder, check_npz, output_option
+from curvewatch.cli.predictors import Diversity, Pos, counted_for, tagged
 
 TITLES = {
     "predictors": "Predictors",
@@ -47,13 +48,8 @@ NOT_PRINTED = ("class_effects",)
 def predict(
     files: RunPaths,
     ngrams: Annotated[Path, typer.Option("--ngrams", help="Written by curvewatch ngrams.", show_default=False)],
-    diversity: Annotated[
-        Path | None, typer.Option("--diversity", help="Written by curvewatch diversity.", show_default=False)
-    ] = None,
-    pos: Annotated[
-        str | None,
-        typer.Option("--pos", help="Part of speech by this spaCy pipeline, if the runs lack it.", show_default=False),
-    ] = None,
+    diversity: Diversity = None,
+    pos: Pos = None,
     extra: Annotated[
         Path | None,
         typer.Option(
@@ -91,18 +87,12 @@ def predict(
     from curvewatch.analysis.predict import predict as regress
     from curvewatch.analysis.predict.drawing import save_figures
     from curvewatch.analysis.predict.predictors import CLASSES
-    from curvewatch.corpus import load_diversity, load_ngrams, part_of_speech
 
-    if output is not None and output.exists() and not output.is_dir():
-        raise typer.BadParameter(f"{output}: a file is there; give a folder.", param_hint="--output")
+    check_folder(output)
     runs = [opened(file, set_name) for file in files]
-    tokens = runs[0].tokens
-    counted = load_ngrams(ngrams, tokens)
-    seen = load_diversity(diversity) if diversity is not None else None
-    every = load_ngrams(sweep_ngrams) if sweep_ngrams is not None else None
-    if pos is not None:
-        with progressing("tagging") as progress:
-            tokens = part_of_speech(tokens, pos, progress=progress).label(tokens)
+    given = counted_for(runs, ngrams, diversity, sweep_ngrams)
+    assert given.ngrams is not None
+    tokens = tagged(runs[0].tokens, pos)
     for name in labels or ():
         if name in CLASSES:
             raise typer.BadParameter(
@@ -118,9 +108,9 @@ def predict(
         others |= {name: _numbers(of) for name, of in columns_of(extra, len(tokens), "--extra").items()}
     with saying() as say:
         found = regress(
-            runs, counted, seen, tokens=tokens, extra=others, paper=paper,
+            runs, given.ngrams, given.diversity, tokens=tokens, extra=others, paper=paper,
             censored="drop" if drop_censored else "keep", progress=partial(say, "measuring"), stage=say,
-            sweep=context_sweep, sweep_ngrams=every,
+            sweep=context_sweep, sweep_ngrams=given.every,
         )  # fmt: skip
     out.print(plain(found.in_words()), soft_wrap=True)
     for name, table in found.tables.items():

@@ -20,6 +20,7 @@ from curvewatch.cli.common import (
     saying,
 )
 from curvewatch.cli.outputs import PAGE, check_output, output_option
+from curvewatch.cli.predictors import check_beside, counted_for
 
 
 @guarded
@@ -83,18 +84,12 @@ def report(
     """One HTML page with everything, of one run or several of one token set. It needs no network, ever."""
     from curvewatch.analysis.report import write_report
 
-    if diversity is not None and ngrams is None:
-        raise typer.BadParameter("it predicts beside n-grams: give --ngrams, too.", param_hint="--diversity")
+    check_beside(ngrams, diversity)
     check_output(output, PAGE, *files, ngrams, diversity)
     runs = [opened(file, set_name) for file in files]
-    counted = seen = None
-    if ngrams is not None:
-        from curvewatch.corpus import load_diversity, load_ngrams
-
-        counted = load_ngrams(ngrams, runs[0].tokens)
-        seen = load_diversity(diversity) if diversity is not None else None
+    given = counted_for(runs, ngrams, diversity)
     with saying() as say:
-        write_report(runs, output, title=title, ngrams=counted, diversity=seen, say=say)
+        write_report(runs, output, title=title, ngrams=given.ngrams, diversity=given.diversity, say=say)
     out.print(str(output), markup=False, soft_wrap=True)
     note(f"{output.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
